@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Arguments in, one call out. Heavy imports happen in the command that needs them, so that --help is quick."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from kbench import __version__
+from kbench.errors import INTERRUPTED_EXIT_CODE, KbenchError, UsageError
+
+if TYPE_CHECKING:
+    from kbench.measure.plan import Options
+
+EXAMPLES = """\
+examples:
+  kbench run                                     compare all datapaths on forward and filter
+  kbench run --datapath xdp,kernel --function forward --routes 1,1000,100000
+  kbench run --where lab --datapath netfilter,xdp --function filter --rules 10000 --shape fw
+  kbench run --where host --load 200000 --duration 1 --label "after the upgrade"
+  kbench verify --datapath xdp --rules-file examples/rules.toml
+  kbench report @latest
+
+exit codes:
+  0 done   2 bad input   3 this machine lacks something   4 a datapath differs from the reference
+  5 a measurement failed   6 results can't be written or read   130 interrupted, everything undone
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports bad usage as one line, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    try:
+        arguments = _parser().parse_args(argv)
+        command: Callable[[argparse.Namespace], int] = arguments.command
+        return command(arguments)
+    except KbenchError as error:
+        print(f"kbench: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("kbench: interrupted; everything was undone, finished trials are kept", file=sys.stderr)
+        return INTERRUPTED_EXIT_CODE
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="kbench",
+        description="Compares packet forwarding and filtering in netfilter, XDP, AF_PACKET and the kernel.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"kbench {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", help="verify and measure datapaths, write a report")
+    _selection(run)
+    _measuring(run)
+    run.set_defaults(command=_run)
+
+    verify = commands.add_parser("verify", help="only prove that datapaths do the same work")
+    _selection(verify)
+    _output(verify)
+    verify.set_defaults(command=_verify)
+
+    report = commands.add_parser("report", help="write the HTML report of a run")
+    report.add_argument("run", help="run id, directory, or @latest")
+    report.add_argument("--out", type=Path, help="file to write (default: reports/RUN.html)")
+    _places(report)
+    report.add_argument("--json", action="store_true", help="print the comparison as JSON instead")
+    report.set_defaults(command=_report)
+
+    doctor = commands.add_parser("doctor", help="what this machine can run, and why not")
+    doctor.add_argument("--json", action="store_true", help="print it as JSON")
+    doctor.set_defaults(command=_doctor)
+
+    listing = commands.add_parser("list", help="datapaths, functions, generators, kernels and stored runs")
+    _places(listing)
+    listing.set_defaults(command=_list)
+
+    restore = commands.add_parser("restore", help="undo what a killed run left behind")
+    restore.set_defaults(command=_restore)
+
+    build = commands.add_parser("build", help="build the C programs into the cache")
+    build.set_defaults(command=_build)
+
+    lab = commands.add_parser("lab", help="the virtual machine that has modules and pktgen")
+    lab_commands = lab.add_subparsers(metavar="COMMAND", required=True)
+    shell = lab_commands.add_parser("shell", help="a prompt in the lab")
+    shell.add_argument("--kernel", default="6.12", help="6.1, 6.12 or a path (default: 6.12)")
+    shell.set_defaults(command=_lab_shell)
+    return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise argparse.ArgumentTypeError("expects names, separated by commas")
+    return names
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expects whole numbers, separated by commas, not {text!r}"
+        ) from None
+
+
+def _load(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expects 'max' or packets per second, not {text!r}") from None
+
+
+def _selection(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_argument_group("where")
+    where.add_argument("--where", choices=("auto", "host", "lab"), default="auto", help="default: auto")
+    where.add_argument("--kernel", default="6.12", help="the lab's: 6.1, 6.12 or a path (default: 6.12)")
+    where.add_argument(
+        "--lab-mode",
+        choices=("exact", "functional"),
+        default="exact",
+        help="exact: instructions per packet; functional: counters only, by KVM where it works (default: exact)",
+    )
+    where.add_argument("--placement", choices=("same", "split"), default="same",
+                       help="generator and DUT on one CPU, or on two (default: same)")  # fmt: skip
+    what = parser.add_argument_group("what")
+    what.add_argument("--datapath", type=_names, metavar="LIST", help="netfilter,xdp,af_packet,kernel")
+    what.add_argument("--function", type=_names, metavar="LIST", default=("forward", "filter"),
+                      help="forward,filter,drop (default: forward,filter)")  # fmt: skip
+    what.add_argument("--generator", metavar="NAME", help="pktgen or xdp (default: pktgen where it exists)")
+    what.add_argument(
+        "--rules", type=_numbers, metavar="N,...", default=(100,), help="generated rules (default: 100)"
+    )
+    what.add_argument(
+        "--shape", type=_names, metavar="LIST", default=("acl",), help="acl,fw,ipc (default: acl)"
+    )
+    what.add_argument("--rules-file", metavar="FILE", help="TOML file of rules instead")
+    what.add_argument("--routes", type=_numbers, metavar="N,...", default=(1000,),
+                      help="generated routes (default: 1000)")  # fmt: skip
+    what.add_argument("--routes-file", metavar="FILE", help="TOML file of routes instead")
+    what.add_argument("--frame-bytes", type=_numbers, metavar="N,...", default=(64,),
+                      help="frame sizes with the 4-byte FCS (default: 64)")  # fmt: skip
+    what.add_argument("--flows", type=int, metavar="N", default=256, help="default: 256")
+    what.add_argument("--match-share", type=float, metavar="X", default=1.0,
+                      help="share of packets that are forwarded, 0 to 1 (default: 1)")  # fmt: skip
+    what.add_argument(
+        "--seed", type=int, metavar="N", default=1, help="of generated tables and traffic (default: 1)"
+    )
+    what.add_argument("--af-packet-ring", choices=("v2", "v3"), default="v3", help="default: v3")
+    what.add_argument("--xdp-mode", choices=("native", "generic"), default="native", help="default: native")
+
+
+def _measuring(parser: argparse.ArgumentParser) -> None:
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--load", type=_load, metavar="PPS", default=None, help="packets per second, or max (default)"
+    )
+    how.add_argument(
+        "--rounds", type=int, metavar="N", default=15, help="trials of each datapath (default: 15)"
+    )
+    how.add_argument(
+        "--duration", type=float, metavar="S", default=0.3, help="seconds per trial (default: 0.3)"
+    )
+    how.add_argument("--no-latency", action="store_true", help="leave the latency trials out")
+    how.add_argument(
+        "--resume", metavar="RUN", help="go on with a run that was killed or interrupted, by its options"
+    )
+    how.add_argument("--label", metavar="TEXT", help="stored with the run")
+    _output(parser)
+
+
+def _output(parser: argparse.ArgumentParser) -> None:
+    _places(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress, only warnings and the result")
+    parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
+
+
+def _places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--results", type=Path, metavar="DIR", default=Path("results"), help="default: results"
+    )
+    parser.add_argument(
+        "--reports", type=Path, metavar="DIR", default=Path("reports"), help="default: reports"
+    )
+
+
+def _options(a: argparse.Namespace) -> Options:
+    from kbench.measure.plan import Options
+
+    measuring = {}
+    if hasattr(a, "rounds"):
+        measuring = {
+            "load_pps": a.load,
+            "rounds": a.rounds,
+            "duration_s": a.duration,
+            "latency": not a.no_latency,
+            "label": a.label,
+        }
+    return Options(
+        where=a.where,
+        kernel=a.kernel,
+        lab_mode=a.lab_mode,
+        datapaths=a.datapath,
+        functions=a.function,
+        generator=a.generator,
+        rules=a.rules,
+        rules_file=a.rules_file,
+        shapes=a.shape,
+        routes=a.routes,
+        routes_file=a.routes_file,
+        frame_bytes=a.frame_bytes,
+        flows=a.flows,
+        match_share=a.match_share,
+        seed=a.seed,
+        placement=a.placement,
+        af_packet_ring=a.af_packet_ring,
+        xdp_mode=a.xdp_mode,
+        results=a.results,
+        reports=a.reports,
+        **measuring,
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from kbench.commands import run_and_report
+
+    return run_and_report(
+        _options(arguments), quiet=arguments.quiet, as_json=arguments.json, resume=arguments.resume
+    )
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from kbench.commands import verify
+
+    return verify(_options(arguments), quiet=arguments.quiet, as_json=arguments.json)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from kbench.commands import report
+
+    return report(arguments.run, arguments.results, arguments.reports, arguments.out, as_json=arguments.json)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from kbench.commands import doctor
+
+    return doctor(as_json=arguments.json)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from kbench.commands import listing
+
+    return listing(arguments.results)
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    from kbench.commands import restore
+
+    return restore()
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from kbench.commands import build
+
+    return build()
+
+
+def _lab_shell(arguments: argparse.Namespace) -> int:
+    from kbench.commands import lab_shell
+
+    return lab_shell(arguments.kernel)

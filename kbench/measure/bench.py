@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A bench: one testbed with one datapath attached and a sink behind it, resident for as long as a case is measured.
+
+Benches of all datapaths stand side by side, so that trials can alternate between them without set-up in between.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal
+
+from kbench.host.base import Host, Process
+from kbench.measure.datapaths.base import Datapath, Seen, Work
+from kbench.measure.testbeds.base import Port, Testbed
+
+BASELINE = "baseline"
+"""Name of the bench that shows what the generator and the way to the DUT cost by themselves."""
+
+SinkMode = Literal["count", "latency", "stamp"]
+
+
+@dataclass
+class Bench:
+    """A resident datapath; `datapath` is None for the baseline."""
+
+    name: str
+    host: Host
+    testbed: Testbed
+    datapath: Datapath | None
+    into: Port
+    """Where the generator's packets leave from."""
+    counts_at: Port | None
+    """Where the sink counts; None if nothing counts (packets end in a dummy device)."""
+    sink: Process | None = field(default=None)
+    sink_mode: SinkMode | None = None
+
+    def start_sink(self, mode: SinkMode) -> None:
+        """Starts the sink, or starts it again in another mode."""
+        if self.counts_at is None or self.sink_mode == mode:
+            return
+        self.stop_sink()
+        self.sink = self.host.start(
+            [self.host.program("kb-sink"), "--if", self.counts_at.name, "--mode", mode],
+            netns=self.counts_at.netns,
+        )
+        self.sink_mode = mode
+
+    def stop_sink(self) -> None:
+        """Stops the sink; it takes its XDP program off the port."""
+        if self.sink is not None:
+            sink, self.sink, self.sink_mode = self.sink, None, None
+            sink.stop()
+
+    def seen(self) -> Seen | None:
+        """The datapath's counters, if there is one."""
+        return self.datapath.seen() if self.datapath else None
+
+    def counted(self) -> dict[str, Any] | None:
+        """The sink's counters, if there is one."""
+        return self.sink.snapshot() if self.sink else None
+
+
+class Benches:
+    """Builds benches and takes them down again in reverse order."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Benches:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def add(self, testbed: Testbed, datapath: type[Datapath], options: Any, work: Work) -> Bench:
+        """A bench with `datapath` attached; its sink is not started yet."""
+        self._stack.enter_context(testbed)
+        attached = datapath(testbed, options)
+        self._stack.callback(attached.detach)
+        attached.attach(work)
+        bench = Bench(
+            name=datapath.name,
+            host=testbed.host,
+            testbed=testbed,
+            datapath=attached,
+            into=testbed.generator,
+            counts_at=testbed.sink,
+        )
+        self._stack.callback(bench.stop_sink)
+        return bench
+
+    def add_baseline(self, testbed: Testbed) -> Bench:
+        """A bench whose packets end in a bare XDP drop on the DUT's receiving port."""
+        self._stack.enter_context(testbed)
+        bench = Bench(
+            name=BASELINE,
+            host=testbed.host,
+            testbed=testbed,
+            datapath=None,
+            into=testbed.generator,
+            counts_at=testbed.rx,
+        )
+        self._stack.callback(bench.stop_sink)
+        return bench
+
+    def add_dummy_baseline(self, testbed: Testbed) -> Bench:
+        """A bench whose packets end in a dummy device, which frees them: the generator and nothing else.
+
+        For exact parts, where pktgen's shared buffers make a bare XDP drop dearer than a drop in netfilter:
+        veth copies each of them for XDP, so it can't be what is subtracted from the others.
+        """
+        self._stack.enter_context(testbed)
+        space = testbed.generator.netns
+        dummy = Port("dummy0", space, testbed.generator.mac)
+        testbed.host.run(["ip", "-n", str(space), "link", "add", dummy.name, "type", "dummy"])
+        testbed.host.run(["ip", "-n", str(space), "link", "set", dummy.name, "up"])
+        return Bench(
+            name=BASELINE,
+            host=testbed.host,
+            testbed=testbed,
+            datapath=None,
+            into=dummy,
+            counts_at=None,
+        )

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Instructions per packet, from guest time that advances by one nanosecond per instruction.
+
+The lab runs under QEMU's icount with one virtual CPU: an interval of guest time is a number of instructions,
+as long as the CPU is not idle in it. Two counts of packets are offered, and the slope between them is taken, so
+that everything that happens once (set-up, the first packets) cancels.
+"""
+
+from __future__ import annotations
+
+from kbench.measure.bench import Bench
+from kbench.measure.generators.base import Load
+from kbench.measure.trial import Setting, observe, run_trial
+from kbench.model import Trial
+
+COUNTS = (5_000, 20_000)
+"""Packets offered in the two halves of an exact trial."""
+
+WARM_UP = 2_000
+"""Packets offered to each bench before its first trial, so that caches of the kernel are filled alike."""
+
+DURATION_LIMIT_S = 600.0
+"""Guest seconds after which a generator gives up; a bound only, the count ends it."""
+
+
+def warm_up(bench: Bench, setting: Setting) -> None:
+    """Offers some packets whose outcome is not recorded."""
+    bench.start_sink("stamp")
+    observe(bench, setting, Load(None, DURATION_LIMIT_S, count=WARM_UP))
+
+
+def exact_trial(
+    bench: Bench, setting: Setting, round_: int, baseline: float | None, counts: tuple[int, int] = COUNTS
+) -> Trial:
+    """Offers both counts and records the larger one's ledger with the slope as instructions per packet."""
+    halves = [
+        run_trial(
+            bench,
+            setting,
+            Load(None, DURATION_LIMIT_S, count=count),
+            purpose="exact",
+            round_=round_,
+            sink="stamp",
+        )
+        for count in counts
+    ]
+    for half in halves:
+        if half.counters.lost:
+            half.valid = False
+            half.problems.append(
+                f"{half.counters.lost} packets were lost: the slope is not the cost of a packet"
+            )
+    few, many = halves
+    many.instructions_per_packet = (many.raw["window_ns"] - few.raw["window_ns"]) / (counts[1] - counts[0])
+    if baseline is not None:
+        many.dut_instructions_per_packet = many.instructions_per_packet - baseline
+    many.raw["first_half"] = {"count": counts[0], "window_ns": few.raw["window_ns"]}
+    many.valid = many.valid and few.valid
+    return many

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A run: plan, parts, store. Whatever happens, the machine is left as it was and finished trials are kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from kbench import __version__
+from kbench.errors import EnvironmentProblem, KbenchError, StoreError, VerificationFailed
+from kbench.host import builds
+from kbench.host.base import Host
+from kbench.host.facts import host_facts
+from kbench.host.journal import Journal, restore, run_dir
+from kbench.host.lab import LabHost, Parts
+from kbench.host.local import LocalHost
+from kbench.measure.plan import Abilities, Options, Plan, make_plan
+from kbench.measure.reporter import Reporter
+from kbench.measure.session import Session
+from kbench.model import Part, Trial
+from kbench.store import Run, RunStore, load_run, new_run_id
+
+LAB_SCRATCH = "/tmp"
+LAB_CPUS = 2
+"""Of a functional lab; an exact one has one."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a run's results are, and the error that ended it early or, for a failed verification, follows it."""
+
+    path: Path
+    error: KbenchError | None
+
+
+def run(
+    options: Options,
+    probe: Callable[[LocalHost], Abilities],
+    reporter: Reporter,
+    *,
+    verify_only: bool = False,
+    resume: str | None = None,
+) -> Outcome:
+    """Carries out a whole run; errors before it has a directory are raised, later ones are in the outcome.
+
+    `resume` names a run that was killed or interrupted: what it lacks is measured, by its own options.
+    KeyboardInterrupt passes through when everything is undone.
+    """
+    need_root()
+    with ExitStack() as stack:
+        stack.enter_context(terminated_like_interrupted())
+        stack.enter_context(one_run_at_a_time())
+        for line in restore():
+            reporter.warn(f"a run before this one was killed: {line}")
+        with reporter.timed("building kbench's programs"):
+            programs = builds.programs(reporter.step)
+        local = stack.enter_context(LocalHost(programs))
+        earlier: Sequence[Trial] = ()
+        if resume is None:
+            plan = make_plan(options, probe(local))
+            lab = lab_parts(plan, reporter)
+            store = RunStore.create(options.results, new_run_id(), _run_document(options, plan, local))
+        else:
+            old = load_run(resume, options.results)
+            options, plan, earlier = resumed(old, options, local)
+            lab = lab_parts(plan, reporter)
+            store = RunStore.reopen(old.path)
+        stack.enter_context(store)
+        reporter.say(f"where: {plan.why}")
+        journal = stack.enter_context(journal_of(store.path.name, reporter))
+        journal.record_process(local.agent_pid)
+        for text in plan.notices:
+            reporter.warn(text)
+            if resume is None:
+                store.append_notice(text)
+        work = _Run(plan, options, local, lab, store, journal, reporter, verify_only, earlier)
+        return Outcome(store.path, work.carry_out())
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all parts of a run share."""
+
+    plan: Plan
+    options: Options
+    local: LocalHost
+    lab: Parts | None
+    store: RunStore
+    journal: Journal
+    reporter: Reporter
+    verify_only: bool
+    earlier: Sequence[Trial]
+
+    def carry_out(self) -> KbenchError | None:
+        """Measures all parts and writes the end record."""
+        failed: list[str] = []
+        try:
+            for part in self.plan.parts:
+                failed += self._part(part)
+        except KeyboardInterrupt:
+            self.store.append_end(now(), "interrupted")
+            self.reporter.warn(f"interrupted: finished trials are kept in {self.store.path}")
+            raise
+        except StoreError as error:
+            return error
+        except KbenchError as error:
+            self.store.append_end(now(), "failed")
+            return error
+        self.store.append_end(now())
+        return VerificationFailed("; ".join(failed)) if failed else None
+
+    def _part(self, part: Part) -> list[str]:
+        if part.name == "host":
+            cpus = len(os.sched_getaffinity(0))
+            return self._measure(part, self.local, str(self.journal.make_tmpdir()), cpus, self.journal)
+        assert self.lab is not None
+        with self.reporter.timed("booting the lab"):
+            booted = LabHost.boot(
+                self.lab,
+                mode="exact" if part.kind == "exact" else "fast",
+                cpus=LAB_CPUS,
+                log_dir=self.store.path,
+                progress=self.reporter.step,
+                console=lambda line: self.reporter.step(f"lab: {line}"),
+                journal=self.journal,
+            )
+        with booted as lab:
+            self.store.append_facts("lab", lab.facts())
+            for text in self.lab.kernel.notices:
+                self.reporter.warn(text)
+                self.store.append_notice(text, "lab")
+            cpus = 1 if part.kind == "exact" else LAB_CPUS
+            failed = self._measure(part, lab, LAB_SCRATCH, cpus, None)
+            lab.finish()
+        return failed
+
+    def _measure(self, part: Part, host: Host, scratch: str, cpus: int, journal: Journal | None) -> list[str]:
+        session = Session(
+            host=host,
+            part=part,
+            options=self.options,
+            cpu_count=cpus,
+            scratch=scratch,
+            tag=self.store.path.name[-4:],
+            journal=journal,
+            store=self.store,
+            reporter=self.reporter,
+            earlier=self.earlier,
+        )
+        session.measure(self.plan.cases, verify_only=self.verify_only)
+        return session.failed
+
+
+def lab_parts(plan: Plan, reporter: Reporter) -> Parts | None:
+    """What the plan's lab is made of, fetched and built before anything is measured; None without a lab."""
+    for part in plan.parts:
+        if part.kernel is not None:
+            with reporter.timed(f"preparing the lab's kernel {part.kernel}"):
+                return Parts.prepare(part.kernel, reporter.step, need_module="netfilter" in part.datapaths)
+    return None
+
+
+@contextmanager
+def journal_of(run_id: str, reporter: Reporter) -> Iterator[Journal]:
+    """The undo journal of this run; what is still in it at the end is undone."""
+    journal = Journal.open(run_id)
+    try:
+        yield journal
+    finally:
+        _, failed = journal.close()
+        for line in failed:
+            reporter.warn(f"not undone, try kbench restore: {line}")
+
+
+def _run_document(options: Options, plan: Plan, local: LocalHost) -> dict[str, Any]:
+    chosen = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()}
+    return {
+        "kbench_version": __version__,
+        "command": sys.argv,
+        "label": options.label,
+        "started_at": now(),
+        "options": chosen,
+        "plan": {
+            "why": plan.why,
+            "cases": [dataclasses.asdict(case) for case in plan.cases],
+            "parts": [dataclasses.asdict(part) for part in plan.parts],
+        },
+        "facts": {"host": host_facts(local)},
+    }
+
+
+def resumed(old: Run, options: Options, local: LocalHost) -> tuple[Options, Plan, Sequence[Trial]]:
+    """Options, plan and finished trials of a stored run that is to go on, on the machine it was begun on.
+
+    Raises StoreError when it is complete, or was begun elsewhere: its figures would not belong together.
+    """
+    if old.outcome == "complete":
+        raise StoreError(f"{old.path} is complete: there is nothing to resume")
+    then, today = old.facts.get("host", {}), host_facts(local)
+    for fact, was, is_ in (
+        ("host", then.get("hostname"), today["hostname"]),
+        ("kernel", then.get("kernel", {}).get("release"), today["kernel"]["release"]),
+    ):
+        if was != is_:
+            raise StoreError(f"{old.path} was begun on {fact} {was}, this is {is_}: start a new run")
+    stored = old.run["options"]
+    fields = {f.name: stored[f.name] for f in dataclasses.fields(Options) if f.name in stored}
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    fields |= {"results": options.results, "reports": options.reports}
+    plan = Plan(tuple(old.cases), tuple(old.parts), old.run["plan"]["why"])
+    return Options(**fields), plan, old.trials
+
+
+def now() -> str:
+    """UTC, to the second, as ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def need_root() -> None:
+    """Namespaces, BPF and raw sockets need it."""
+    if os.geteuid() != 0:
+        raise EnvironmentProblem(
+            "kbench makes namespaces and loads BPF programs: run it as root (sudo kbench ...)"
+        )
+
+
+@contextmanager
+def one_run_at_a_time() -> Iterator[None]:
+    """Two runs on one machine would measure each other."""
+    with open(run_dir() / "lock", "a+", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise EnvironmentProblem(
+                f"another kbench (process {lock.read().strip() or 'unknown'}) is measuring on this machine:"
+                " wait until it has ended"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+@contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM and SIGHUP undo everything, as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What every testbed lends: a generator's port, the DUT's two ports and a sink's port, with their CPUs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from types import TracebackType
+
+from kbench.host.base import Host
+from kbench.host.journal import Journal
+from kbench.model import Placement
+
+
+@dataclass(frozen=True)
+class Port:
+    """An interface, the network namespace it is in, and its MAC address as ``02:00:...``."""
+
+    name: str
+    netns: str | None
+    mac: str
+
+    @property
+    def mac_bytes(self) -> bytes:
+        """The address as the six bytes of the wire."""
+        return bytes.fromhex(self.mac.replace(":", ""))
+
+
+@dataclass(frozen=True)
+class Cpus:
+    """Who runs where. ``receive`` is where the DUT's receive softirq runs, ``application`` where a
+    userspace datapath does; with one CPU all are 0."""
+
+    generator: int
+    receive: int
+    application: int
+
+
+def cpus_for(placement: Placement, count: int) -> Cpus:
+    """CPUs of a placement on a machine with `count` of them.
+
+    same: generator and the DUT's softirq share CPU 0 (veth receives inline: natural back-pressure);
+    split: the DUT's softirq has CPU 1 of its own, and a userspace datapath CPU 2 where there is one.
+    """
+    last = count - 1
+    if placement == "same":
+        return Cpus(generator=0, receive=0, application=min(1, last))
+    return Cpus(generator=0, receive=min(1, last), application=min(2, last) if last >= 2 else 0)
+
+
+class Testbed(ABC):
+    """Lends ports between `__enter__` and `__exit__`, and takes back everything it changed.
+
+    Port 0 of the DUT is ``rx`` (faces the generator), port 1 is ``tx`` (faces the sink).
+    """
+
+    host: Host
+    generator: Port
+    rx: Port
+    tx: Port
+    sink: Port
+    cpus: Cpus
+    placement: Placement
+    journal: Journal | None
+    """Of this machine; None in the lab, which is thrown away whole."""
+
+    @abstractmethod
+    def __enter__(self) -> Testbed: ...
+
+    @abstractmethod
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    @abstractmethod
+    def losses(self) -> dict[str, int]:
+        """Monotonic counts of packets that the ports lost, by place (``veth_rx_ring``, ...)."""
+
+    @property
+    def image_ports(self) -> list[tuple[bytes, bytes]]:
+        """The DUT's ports as an image wants them: own address and next hop's, rx first."""
+        return [
+            (self.rx.mac_bytes, self.generator.mac_bytes),
+            (self.tx.mac_bytes, self.sink.mac_bytes),
+        ]

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Three namespaces in a row: generator, veth, DUT, veth, sink.
+
+The DUT's namespace has no address and no route of its own, sends nothing by itself (no IPv6
+autoconfiguration, no neighbour discovery: neighbours are permanent) and, unless the `kernel` datapath
+turns it on, forwards nothing.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from kbench.errors import EnvironmentProblem
+from kbench.host import net
+from kbench.host.base import Host
+from kbench.host.journal import Journal
+from kbench.measure.testbeds.base import Cpus, Port, Testbed
+from kbench.model import Placement
+
+MACS = {
+    "generator": "02:00:00:00:00:01",
+    "rx": "02:00:00:00:00:02",
+    "tx": "02:00:00:00:00:03",
+    "sink": "02:00:00:00:00:04",
+}
+
+QUIET_SYSCTLS = {
+    # No router solicitations, duplicate address detection or link-local addresses: nothing may
+    # come out of a port that the generator did not put in.
+    "net/ipv6/conf/default/accept_ra": "0",
+    "net/ipv6/conf/default/autoconf": "0",
+    "net/ipv6/conf/default/dad_transmits": "0",
+    "net/ipv6/conf/default/addr_gen_mode": "1",
+    # Sources of test traffic are not reachable through the port they come in by.
+    "net/ipv4/conf/all/rp_filter": "0",
+    "net/ipv4/conf/default/rp_filter": "0",
+}
+
+
+class VethTestbed(Testbed):
+    """A veth testbed on `host`; `tag` makes its namespaces' names unique on the machine."""
+
+    def __init__(
+        self, host: Host, tag: str, placement: Placement, cpus: Cpus, journal: Journal | None
+    ) -> None:
+        self.host = host
+        self.placement = placement
+        self.cpus = cpus
+        self.journal = journal
+        gen, dut, sink = (f"kbench-{tag}-{role}" for role in ("gen", "dut", "sink"))
+        self._made: list[str] = []
+        self.generator = Port("gen0", gen, MACS["generator"])
+        self.rx = Port("rx0", dut, MACS["rx"])
+        self.tx = Port("tx0", dut, MACS["tx"])
+        self.sink = Port("sink0", sink, MACS["sink"])
+
+    def __enter__(self) -> VethTestbed:
+        try:
+            self._build()
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._remove()
+
+    def _build(self) -> None:
+        for space in (self.generator.netns, self.rx.netns, self.sink.netns):
+            assert space is not None
+            net.add_namespace(self.host, self.journal, space)
+            self._made.append(space)
+            for name, value in QUIET_SYSCTLS.items():
+                self.host.write_text(f"/proc/sys/{name}", value, netns=space)
+        self._cable(self.generator, self.rx)
+        self._cable(self.tx, self.sink)
+        # Without NAPI (GRO or XDP) on the receiving veth, redirected frames are dropped on the way in
+        # (veth_xdp_xmit()); it is on for all datapaths alike.
+        self.host.run(["ethtool", "-K", self.rx.name, "gro", "on"], netns=self.rx.netns)
+        if self.placement == "split":
+            self._split()
+
+    def _cable(self, left: Port, right: Port) -> None:
+        net.batch(
+            self.host,
+            None,
+            [
+                f"link add {left.name} netns {left.netns} address {left.mac} type veth "
+                f"peer name {right.name} netns {right.netns} address {right.mac}"
+            ],
+        )
+        # With multicast on, a router joins the all-routers groups and reports that twice, seconds apart
+        # (dev_forward_change() in the kernel, RFC 3810 6.1): packets that nobody offered, in the middle of a trial.
+        for port in (left, right):
+            net.batch(self.host, port.netns, [f"link set {port.name} multicast off up"])
+
+    def _split(self) -> None:
+        """Gives the DUT's receive side a NAPI thread of its own and pins it.
+
+        Threaded NAPI moves its poll out of the generator's softirq (kernel commit 29863d41bb6e).
+        """
+        if self.cpus.receive == self.cpus.generator:
+            raise EnvironmentProblem(
+                "--placement split needs at least 2 CPUs: use --placement same on this machine"
+            )
+        dut = self.rx.netns
+        self.host.write_text(f"/sys/class/net/{self.rx.name}/threaded", "1", netns=dut)
+        self.host.run(
+            [
+                self.host.program("kb-pin"),
+                "--comm",
+                f"napi/{self.rx.name}-",
+                "--cpu",
+                str(self.cpus.receive),
+            ],
+            netns=dut,
+        )
+
+    def _remove(self) -> None:
+        while self._made:
+            net.del_namespace(self.host, self.journal, self._made.pop())
+
+    def losses(self) -> dict[str, int]:
+        """Drops on the two cables, by the port that should have received.
+
+        A full 256-entry veth ring is counted as rx_dropped of the receiving port when XDP or NAPI is
+        on, as tx_dropped of the sending port otherwise.
+        """
+        dut = net.link_stats(self.host, self.rx.netns)
+        gen = net.link_stats(self.host, self.generator.netns)
+        sink = net.link_stats(self.host, self.sink.netns)
+        return {
+            "veth_rx": dut[self.rx.name]["rx"]["dropped"] + gen[self.generator.name]["tx"]["dropped"],
+            "veth_tx": dut[self.tx.name]["tx"]["dropped"] + sink[self.sink.name]["rx"]["dropped"],
+        }

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One trial: offer, drain, read every counter, close the ledger."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from kbench.errors import MeasureError
+from kbench.measure.bench import BASELINE, Bench, SinkMode
+from kbench.measure.datapaths.base import Seen
+from kbench.measure.generators.base import Generator, Load, Offered
+from kbench.measure.probes.cpu import USER_HZ, cpu_times, read_cpus, softirq_counts, softnet_counts
+from kbench.measure.probes.foreign import foreign_share, read_foreign
+from kbench.model import Case, Counters, CpuTime, Function, Histogram, Kind, Purpose, Trial
+
+DRAIN_STEP_S = 0.01
+DRAIN_QUIET_STEPS = 5
+"""Traffic has drained when nothing moved for this many steps; longer than a TPACKET_V3 block's time-out."""
+DRAIN_TIMEOUT_S = 10.0
+
+UNEXPLAINED_SHARE = 0.001
+"""Packets that no counter names, as a share of the offered, beyond which a trial is invalid."""
+STEAL_SHARE = 0.02
+FOREIGN_SHARE = 0.03
+IDLE_SHARE = 0.05
+CLOCK_S = 2 / USER_HZ
+"""CPU time per packet is a window over packets, which holds only while the CPU does nothing else: beyond these
+shares of the generator's CPU it is left out. Two ticks of /proc/stat say nothing."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all trials of a case in one part share."""
+
+    part: str
+    kind: Kind
+    case: Case
+    generator: Generator
+    traffic: str
+    """Path of the traffic file on the host."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """All readings of one offered load, as differences where counters run on."""
+
+    offered: Offered
+    seen: Seen | None
+    sink: dict[str, Any] | None
+    losses: dict[str, int]
+
+
+def observe(bench: Bench, setting: Setting, load: Load) -> Observed:
+    """Offers `load` to a bench and reads what became of it once the traffic has drained."""
+    before, losses = bench.seen(), bench.testbed.losses()
+    if bench.sink:
+        bench.sink.reset()
+    offered = setting.generator.offer(
+        bench.testbed, bench.into, setting.traffic, setting.case.frame_bytes, load
+    )
+    seen, sink = _drain(bench, before, offered)
+    after = bench.testbed.losses()
+    return Observed(
+        offered, seen, sink, {place: n - losses[place] for place, n in after.items() if n != losses[place]}
+    )
+
+
+def _drain(bench: Bench, before: Seen | None, offered: Offered) -> tuple[Seen | None, dict[str, Any] | None]:
+    """Waits until the counters stand still; the datapath's are returned as differences."""
+    quiet, last = 0, None
+    deadline = time.monotonic() + DRAIN_TIMEOUT_S
+    while True:
+        seen, sink = bench.seen(), bench.counted()
+        seen = _difference(before, seen) if before and seen else None
+        state = (seen.received, seen.settled) if seen else None, sink["packets"] if sink else None
+        quiet = quiet + 1 if state == last else 0
+        all_settled = seen is None or seen.settled == offered.sent
+        all_counted = sink is None or sink["packets"] == (seen.forwarded if seen else offered.sent)
+        if (all_settled and all_counted) or quiet >= DRAIN_QUIET_STEPS:
+            return seen, sink
+        if time.monotonic() > deadline:
+            raise MeasureError(
+                f"{bench.name}: packets still move {DRAIN_TIMEOUT_S:.0f} s after the generator stopped:"
+                " something else sends through the testbed"
+            )
+        last = state
+        time.sleep(DRAIN_STEP_S)
+
+
+def _difference(before: Seen, after: Seen) -> Seen:
+    def minus(late: dict[str, int], early: dict[str, int]) -> dict[str, int]:
+        return {k: n - early.get(k, 0) for k, n in late.items() if n != early.get(k, 0)}
+
+    return Seen(
+        received=after.received - before.received,
+        forwarded=after.forwarded - before.forwarded,
+        dropped=minus(after.dropped, before.dropped),
+        passed=after.passed - before.passed,
+        lost=minus(after.lost, before.lost),
+        cpu_ns=after.cpu_ns - before.cpu_ns
+        if after.cpu_ns is not None and before.cpu_ns is not None
+        else None,
+        raw=after.raw,
+    )
+
+
+def ledger(observed: Observed) -> Counters:
+    """Where every offered packet went: offered = forwarded + dropped + lost."""
+    offered, seen, sink = observed.offered, observed.seen, observed.sink
+    if seen is None:
+        arrived = sink["packets"] if sink else offered.sent
+        dropped = {"baseline": arrived}
+        forwarded, received, known = 0, arrived, {}
+    else:
+        forwarded = sink["packets"] if sink else seen.forwarded
+        dropped = dict(seen.dropped)
+        if seen.passed:
+            dropped["passed"] = seen.passed
+        received, known = seen.received, dict(seen.lost)
+    lost = offered.sent - forwarded - sum(dropped.values())
+    for place, count in observed.losses.items():
+        known[place] = known.get(place, 0) + count
+    return Counters(
+        offered=offered.sent,
+        received=received,
+        forwarded=forwarded,
+        dropped=dropped,
+        lost=lost,
+        lost_by={place: n for place, n in known.items() if n} if lost else {},
+    )
+
+
+def run_trial(
+    bench: Bench,
+    setting: Setting,
+    load: Load,
+    *,
+    purpose: Purpose,
+    round_: int,
+    sink: SinkMode = "count",
+    baseline_ns: float | None = None,
+) -> Trial:
+    """One trial, all counters around it. `baseline_ns` is the generator's own cost in the same round."""
+    bench.start_sink(sink)
+    foreign, cpus = read_foreign(), read_cpus(bench.host)
+    started = time.time()
+    observed = observe(bench, setting, load)
+    cpus_after, foreign_after = read_cpus(bench.host), read_foreign()
+    times = cpu_times(cpus, cpus_after)
+    counters = ledger(observed)
+    trial = Trial(
+        part=setting.part,
+        kind=setting.kind,
+        purpose="baseline" if bench.name == BASELINE else purpose,
+        case_id=setting.case.case_id,
+        function=setting.case.function,
+        datapath=bench.name,
+        generator=setting.generator.name,
+        placement=bench.testbed.placement,
+        round=round_,
+        started_at=datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="milliseconds"),
+        frame_bytes=setting.case.frame_bytes,
+        load_pps=load.rate_pps,
+        duration_s=observed.offered.elapsed_ns / 1e9,
+        counters=counters,
+        cpus=times,
+        softnet=softnet_counts(cpus, cpus_after),
+        softirqs=softirq_counts(cpus, cpus_after),
+        foreign_cpu_share=foreign_share(foreign, foreign_after),
+        steal_share=_steal_share(times),
+        latency=_latency(observed.sink),
+        raw={
+            "offered": observed.offered.raw,
+            "window_ns": window_ns(observed),
+            "cpus": dataclasses.asdict(bench.testbed.cpus),
+            "attached": bench.datapath.facts if bench.datapath else None,
+            "datapath": observed.seen.raw if observed.seen else None,
+            "sink": {k: v for k, v in (observed.sink or {}).items() if k not in ("samples", "latency")},
+        },
+    )
+    if setting.kind == "wall":
+        trial.offered_pps = observed.offered.rate_pps
+        trial.forwarded_pps = rate_pps(setting.case.function, observed, counters)
+        shared = shared_cpu(times, bench.testbed.cpus.generator, observed.offered.elapsed_ns / 1e9)
+        if load.rate_pps is None and shared:
+            trial.problems.append(f"no CPU time per packet: {shared}")
+        elif load.rate_pps is None:
+            trial.cpu_ns_per_packet = _cpu_ns(observed, counters)
+            if bench.datapath and baseline_ns is not None and trial.cpu_ns_per_packet is not None:
+                trial.dut_cpu_ns_per_packet = trial.cpu_ns_per_packet - baseline_ns
+    judge(trial, bench)
+    return trial
+
+
+def window_ns(observed: Observed) -> int:
+    """Nanoseconds from the first to the last packet: at the sink, or at the generator when none arrives there."""
+    sink = observed.sink
+    if observed.seen is not None and sink and sink["packets"] > 1:
+        return int(sink["last_ns"]) - int(sink["first_ns"])
+    return observed.offered.elapsed_ns
+
+
+def _steal_share(times: list[CpuTime]) -> float | None:
+    total = sum(t.user_s + t.system_s + t.irq_s + t.softirq_s + t.steal_s + t.idle_s for t in times)
+    return sum(t.steal_s for t in times) / total if total else None
+
+
+def shared_cpu(times: list[CpuTime], cpu: int, trial_s: float) -> str | None:
+    """Why the generator's CPU was not the testbed's alone during the trial's `trial_s` seconds, or None.
+
+    The testbed's own work is system and softirq time. The readings also enclose set-up and drain, in which the CPU
+    may idle as it likes.
+    """
+    (own,) = [t for t in times if t.cpu == cpu]
+    total_s = own.user_s + own.system_s + own.irq_s + own.softirq_s + own.steal_s + own.idle_s
+    for what, spent_s, limit in (
+        ("was in user space", own.user_s, FOREIGN_SHARE),
+        ("was taken by the hypervisor", own.steal_s, STEAL_SHARE),
+        ("idled", own.idle_s - max(0.0, total_s - trial_s), IDLE_SHARE),
+    ):
+        if spent_s > max(limit * trial_s, CLOCK_S):
+            return f"CPU {cpu} {what} for {spent_s / trial_s:.0%} of the trial"
+    return None
+
+
+def _latency(sink: dict[str, Any] | None) -> Histogram | None:
+    if not sink or not sink.get("latency"):
+        return None
+    raw = sink["latency"]
+    return Histogram(
+        sub_bits=raw["sub_bits"],
+        buckets=dict(raw["buckets"]),
+        count=raw["count"],
+        min_ns=raw["min_ns"],
+        max_ns=raw["max_ns"],
+    )
+
+
+def rate_pps(function: Function, observed: Observed, counters: Counters) -> float | None:
+    """Packets per second that the datapath finished while the generator was offering.
+
+    Taken between the sink's samples, so that neither set-up nor the drain after the end counts; for work
+    that ends in the DUT (drop, and what rules drop) from the generator's own window.
+    """
+    offered, sink = observed.offered, observed.sink
+    done_in_dut = sum(counters.dropped.values())
+    samples = [(t, n) for t, n in (sink or {}).get("samples", []) if offered.first_ns <= t <= offered.last_ns]
+    if counters.forwarded and len(samples) >= 2:
+        (t0, n0), (t1, n1) = samples[0], samples[-1]
+        return float((n1 - n0) / (t1 - t0) * 1e9)
+    if not offered.elapsed_ns:
+        return None
+    done = done_in_dut if function == "drop" or not counters.forwarded else counters.forwarded
+    # A userspace datapath works its ring off after the generator's end; its thread's CPU time covers that as well.
+    busy_ns = observed.seen.cpu_ns if observed.seen and observed.seen.cpu_ns is not None else 0
+    return done / max(offered.elapsed_ns, busy_ns) * 1e9
+
+
+def _cpu_ns(observed: Observed, counters: Counters) -> float | None:
+    """Gross CPU time per packet: the saturated generator's CPU, and the application's thread if there is one."""
+    done = counters.forwarded + sum(counters.dropped.values())
+    if not counters.offered or not done:
+        return None
+    gross = observed.offered.elapsed_ns / counters.offered
+    if observed.seen and observed.seen.cpu_ns is not None:
+        gross += observed.seen.cpu_ns / done
+    return gross
+
+
+def judge(trial: Trial, bench: Bench) -> None:
+    """Writes down what is wrong with a trial; counters that disagree make it invalid."""
+    counters = trial.counters
+    if counters.lost < 0:
+        trial.valid = False
+        trial.problems.append(f"{-counters.lost} more packets came out than were offered")
+    elif abs(counters.unexplained) > UNEXPLAINED_SHARE * counters.offered:
+        trial.valid = False
+        trial.problems.append(f"{counters.unexplained} of {counters.offered} packets are unexplained")
+    if trial.steal_share is not None and trial.steal_share > STEAL_SHARE:
+        trial.problems.append(f"the hypervisor took {trial.steal_share:.1%} of the CPUs")
+    if trial.foreign_cpu_share is not None and trial.foreign_cpu_share > FOREIGN_SHARE:
+        trial.problems.append(f"other processes used {trial.foreign_cpu_share:.1%} of a CPU")
+    if trial.placement == "same" and bench.datapath is not None and not bench.datapath.userspace:
+        cpu = bench.testbed.cpus.receive
+        elsewhere = sum(
+            n
+            for name, n in trial.softirqs.items()
+            if name.startswith("NET_RX/") and name != f"NET_RX/cpu{cpu}"
+        )
+        there = trial.softirqs.get(f"NET_RX/cpu{cpu}", 0)
+        if elsewhere > 0.05 * (there + elsewhere) and elsewhere > 1000:
+            trial.problems.append(
+                f"{elsewhere} of {there + elsewhere} receive softirqs ran on another CPU than {cpu}"
+            )
