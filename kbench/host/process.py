@@ -19,6 +19,8 @@ from typing import Any, NoReturn
 from kbench.errors import EnvironmentProblem, KbenchError, MeasureError, UsageError
 from kbench.host.agent import LOST, AgentClient, Message
 
+ANSWER_S = 30.0
+"""How long a running program may take to answer a signal: an emulated CPU on a busy machine stalls for seconds."""
 STDERR_TAIL_BYTES = 2000
 STDERR_TAIL_LINES = 8
 Event = dict[str, Any]
@@ -150,19 +152,19 @@ class Process:
                 self.wait(5.0, check=False)
             self.raise_for_code(f"before it got {signals.Signals(sig).name}")
 
-    def snapshot(self, timeout_s: float = 5.0) -> Event:
+    def snapshot(self, timeout_s: float = ANSWER_S) -> Event:
         """Counters as of now (SIGUSR1)."""
         self._forget("counters")
         self.signal(signals.SIGUSR1)
         return self.wait_event("counters", timeout_s)
 
-    def reset(self, timeout_s: float = 5.0) -> None:
+    def reset(self, timeout_s: float = ANSWER_S) -> None:
         """Set the counters to zero (SIGUSR2) and wait for the confirmation."""
         self._forget("reset")
         self.signal(signals.SIGUSR2)
         self.wait_event("reset", timeout_s)
 
-    def stop(self, timeout_s: float = 10.0) -> Event | None:
+    def stop(self, timeout_s: float = ANSWER_S) -> Event | None:
         """End the program (SIGTERM) and return its last counters, None if it never printed any.
 
         MeasureError when it does not end in time (it is killed then) or ended badly.

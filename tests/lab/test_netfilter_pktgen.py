@@ -49,7 +49,9 @@ def test_the_count_is_exact(bed: Bed, traffic: str, count: int) -> None:
     shares = [device["sent"] for device in done["devices"]]
     assert len(shares) == min(count, 16)
     assert max(shares) - min(shares) <= 1
-    assert 0 < done["busy_ns"] <= done["elapsed_ns"] <= done["last_ns"] - done["first_ns"]
+    # pktgen's stopwatch counts microseconds: a few packets may take none of them.
+    assert (count < 1000 or done["busy_ns"] > 0) and 0 <= done["busy_ns"] <= done["elapsed_ns"]
+    assert done["elapsed_ns"] <= done["last_ns"] - done["first_ns"]
 
 
 def test_groups_take_turns_at_full_speed(bed: Bed, traffic: str) -> None:
