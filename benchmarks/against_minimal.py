@@ -28,10 +28,11 @@ from kbench.measure.datapaths.base import Datapath, Options, ProgramDatapath
 from kbench.measure.datapaths.xdp import Xdp
 from kbench.measure.generators.base import Load
 from kbench.measure.generators.xdp import XdpLiveFrames
+from kbench.measure.observe import Setting
 from kbench.measure.prepare import prepare
 from kbench.measure.testbeds.base import cpus_for
 from kbench.measure.testbeds.veth import VethTestbed
-from kbench.measure.trial import Setting, run_trial
+from kbench.measure.trial import run_trial
 from kbench.model import Case
 
 HERE = Path(__file__).parent

@@ -19,7 +19,12 @@ Placement = Literal["same", "split"]
 Kind = Literal["wall", "exact", "functional"]
 """How far figures of a part go. wall: real time on real CPUs; exact: guest instructions per packet
 under instruction-driven time; functional: counters only (wall clock under emulation is no result)."""
-Purpose = Literal["rate", "baseline", "latency", "exact", "account"]
+Purpose = Literal[
+    "rate", "baseline", "latency", "exact", "account", "search", "loss", "burst", "load", "profile"
+]
+"""What a trial was made for. rate, exact, account: scored by a part's comparison; baseline: the generator alone;
+search: a step of a throughput search; loss: a step of a loss curve; burst: back-to-back frames; load: CPU cost at
+a given load; profile: with probes that cost something, never scored."""
 
 FCS_BYTES = 4
 """Ethernet frame check sequence: part of the frame size (RFC 2544), never part of the buffer."""
@@ -84,6 +89,24 @@ class Counters:
     dropped: dict[str, int] = field(default_factory=dict)
     lost: int = 0
     lost_by: dict[str, int] = field(default_factory=dict)
+    intended: int | None = None
+    """Packets that the load called for: what was offered, and what the generator had to give up because it was held
+    up (by the DUT's back-pressure on a shared CPU, or by a stall). None: at maximum load nothing is intended."""
+
+    @property
+    def handled(self) -> int:
+        """Packets that met the fate the function decided: forwarded, or dropped because it says so."""
+        return self.forwarded + sum(self.dropped.values())
+
+    @property
+    def loss_ratio(self) -> float | None:
+        """Share of the intended (at maximum load: offered) packets that were not handled; None without packets.
+
+        What the generator could not offer counts as lost, so that back-pressure does not pass for throughput
+        (ETSI GS NFV-TST 009, 12.3: the offered load must be the intended one).
+        """
+        called_for = self.offered if self.intended is None else max(self.intended, self.offered)
+        return max(0.0, 1 - self.handled / called_for) if called_for else None
 
     @property
     def unexplained(self) -> int:
@@ -175,8 +198,28 @@ class Trial:
     steal_share: float | None = None
     valid: bool = True
     problems: list[str] = field(default_factory=list)
+    block: int = 0
+    """Trials of a block share their topology, which is built anew for the next."""
+    warm_up: bool = False
+    """The first of its block: kept, never scored."""
+    contaminated: list[str] = field(default_factory=list)
+    """Why the machine was not kbench's alone during this trial, by the stated rule: kept and counted, never scored."""
+    probes: dict[str, Any] = field(default_factory=dict)
+    """By probe what it read, or {"absent": why}. Never zero for what was not read."""
     raw: dict[str, Any] = field(default_factory=dict)
     """The programs' own last words (generator, datapath, sink), as they were printed."""
+
+
+@dataclass
+class Finding:
+    """What a method found out about one datapath (or the baseline) by its trials; `values` by docs/results.md."""
+
+    part: str
+    method: str
+    case_id: str
+    datapath: str
+    repeat: int
+    values: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

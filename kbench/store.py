@@ -20,11 +20,20 @@ from types import TracebackType
 from typing import Any, Self
 
 from kbench.errors import StoreError
-from kbench.model import SCHEMA_VERSION, Case, Part, Trial, Verification, to_record, trial_from_record
+from kbench.model import (
+    SCHEMA_VERSION,
+    Case,
+    Finding,
+    Part,
+    Trial,
+    Verification,
+    to_record,
+    trial_from_record,
+)
 
 RUN_FILE = "run.json"
 TRIALS_FILE = "trials.jsonl"
-RECORDS = ("header", "verify", "trial", "facts", "notice", "end")
+RECORDS = ("header", "verify", "trial", "finding", "facts", "notice", "end")
 
 
 def new_run_id(now_s: float | None = None) -> str:
@@ -171,6 +180,10 @@ class RunStore:
         """Store the outcome of one datapath's verification."""
         self.append(to_record("verify", verification))
 
+    def append_finding(self, finding: Finding) -> None:
+        """Store what a method found."""
+        self.append(to_record("finding", finding))
+
     def append_facts(self, part: str, facts: dict[str, Any]) -> None:
         """Store facts of a part's machine that are known only once it runs (the lab's kernel, ...)."""
         self.append({"record": "facts", "part": part, "facts": facts})
@@ -222,6 +235,7 @@ class Run:
     run: dict[str, Any]
     verifications: list[Verification] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Facts by part: those of run.json, then those appended while it ran."""
@@ -362,6 +376,8 @@ def _take(run: Run, record: dict[str, Any], unknown: set[str], path: Path) -> No
         run.ended = False  # a resumed run goes on after the end record of its interruption
     elif kind == "verify":
         run.verifications.append(Verification(**_known(Verification, record)))
+    elif kind == "finding":
+        run.findings.append(Finding(**_known(Finding, record)))
     elif kind == "facts":
         run.facts.setdefault(str(record["part"]), {}).update(record["facts"])
     elif kind == "notice":

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from kbench.measure.bench import Bench
 from kbench.measure.generators.base import Load
-from kbench.measure.trial import Setting, observe, run_trial
+from kbench.measure.observe import Setting, observe
+from kbench.measure.trial import run_trial
 from kbench.model import Trial
 
 COUNTS = (5_000, 20_000)

@@ -15,12 +15,13 @@ from kbench.measure.datapaths.base import Options as DatapathOptions
 from kbench.measure.exact import DURATION_LIMIT_S, exact_trial, warm_up
 from kbench.measure.generators import GENERATORS
 from kbench.measure.generators.base import Load
+from kbench.measure.observe import Setting
 from kbench.measure.plan import Options
 from kbench.measure.prepare import Prepared, prepare
 from kbench.measure.reporter import Reporter
 from kbench.measure.testbeds.base import cpus_for
 from kbench.measure.testbeds.veth import VethTestbed
-from kbench.measure.trial import Setting, run_trial
+from kbench.measure.trial import run_trial
 from kbench.measure.verify import verify
 from kbench.model import Case, Part, Purpose, Trial
 from kbench.store import RunStore

@@ -6,132 +6,22 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import time
-from dataclasses import dataclass
 from typing import Any
 
-from kbench.errors import MeasureError
 from kbench.measure.bench import BASELINE, Bench, SinkMode
-from kbench.measure.datapaths.base import Seen
-from kbench.measure.generators.base import Generator, Load, Offered
+from kbench.measure.generators.base import Load
+from kbench.measure.ledger import judge_ledger, ledger
+from kbench.measure.observe import Observed, Setting, observe
 from kbench.measure.probes.cpu import USER_HZ, cpu_times, read_cpus, softirq_counts, softnet_counts
 from kbench.measure.probes.foreign import foreign_share, read_foreign
-from kbench.model import Case, Counters, CpuTime, Function, Histogram, Kind, Purpose, Trial
+from kbench.model import Counters, CpuTime, Function, Histogram, Purpose, Trial
 
-DRAIN_STEP_S = 0.01
-DRAIN_QUIET_STEPS = 5
-"""Traffic has drained when nothing moved for this many steps; longer than a TPACKET_V3 block's time-out."""
-DRAIN_TIMEOUT_S = 10.0
-
-UNEXPLAINED_SHARE = 0.001
-"""Packets that no counter names, as a share of the offered, beyond which a trial is invalid."""
 STEAL_SHARE = 0.02
 FOREIGN_SHARE = 0.03
 IDLE_SHARE = 0.05
 CLOCK_S = 2 / USER_HZ
 """CPU time per packet is a window over packets, which holds only while the CPU does nothing else: beyond these
 shares of the generator's CPU it is left out. Two ticks of /proc/stat say nothing."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all trials of a case in one part share."""
-
-    part: str
-    kind: Kind
-    case: Case
-    generator: Generator
-    traffic: str
-    """Path of the traffic file on the host."""
-
-
-@dataclass(frozen=True)
-class Observed:
-    """All readings of one offered load, as differences where counters run on."""
-
-    offered: Offered
-    seen: Seen | None
-    sink: dict[str, Any] | None
-    losses: dict[str, int]
-
-
-def observe(bench: Bench, setting: Setting, load: Load) -> Observed:
-    """Offers `load` to a bench and reads what became of it once the traffic has drained."""
-    before, losses = bench.seen(), bench.testbed.losses()
-    if bench.sink:
-        bench.sink.reset()
-    offered = setting.generator.offer(
-        bench.testbed, bench.into, setting.traffic, setting.case.frame_bytes, load
-    )
-    seen, sink = _drain(bench, before, offered)
-    after = bench.testbed.losses()
-    return Observed(
-        offered, seen, sink, {place: n - losses[place] for place, n in after.items() if n != losses[place]}
-    )
-
-
-def _drain(bench: Bench, before: Seen | None, offered: Offered) -> tuple[Seen | None, dict[str, Any] | None]:
-    """Waits until the counters stand still; the datapath's are returned as differences."""
-    quiet, last = 0, None
-    deadline = time.monotonic() + DRAIN_TIMEOUT_S
-    while True:
-        seen, sink = bench.seen(), bench.counted()
-        seen = _difference(before, seen) if before and seen else None
-        state = (seen.received, seen.settled) if seen else None, sink["packets"] if sink else None
-        quiet = quiet + 1 if state == last else 0
-        all_settled = seen is None or seen.settled == offered.sent
-        all_counted = sink is None or sink["packets"] == (seen.forwarded if seen else offered.sent)
-        if (all_settled and all_counted) or quiet >= DRAIN_QUIET_STEPS:
-            return seen, sink
-        if time.monotonic() > deadline:
-            raise MeasureError(
-                f"{bench.name}: packets still move {DRAIN_TIMEOUT_S:.0f} s after the generator stopped:"
-                " something else sends through the testbed"
-            )
-        last = state
-        time.sleep(DRAIN_STEP_S)
-
-
-def _difference(before: Seen, after: Seen) -> Seen:
-    def minus(late: dict[str, int], early: dict[str, int]) -> dict[str, int]:
-        return {k: n - early.get(k, 0) for k, n in late.items() if n != early.get(k, 0)}
-
-    return Seen(
-        received=after.received - before.received,
-        forwarded=after.forwarded - before.forwarded,
-        dropped=minus(after.dropped, before.dropped),
-        passed=after.passed - before.passed,
-        lost=minus(after.lost, before.lost),
-        cpu_ns=after.cpu_ns - before.cpu_ns
-        if after.cpu_ns is not None and before.cpu_ns is not None
-        else None,
-        raw=after.raw,
-    )
-
-
-def ledger(observed: Observed) -> Counters:
-    """Where every offered packet went: offered = forwarded + dropped + lost."""
-    offered, seen, sink = observed.offered, observed.seen, observed.sink
-    if seen is None:
-        arrived = sink["packets"] if sink else offered.sent
-        dropped = {"baseline": arrived}
-        forwarded, received, known = 0, arrived, {}
-    else:
-        forwarded = sink["packets"] if sink else seen.forwarded
-        dropped = dict(seen.dropped)
-        if seen.passed:
-            dropped["passed"] = seen.passed
-        received, known = seen.received, dict(seen.lost)
-    lost = offered.sent - forwarded - sum(dropped.values())
-    for place, count in observed.losses.items():
-        known[place] = known.get(place, 0) + count
-    return Counters(
-        offered=offered.sent,
-        received=received,
-        forwarded=forwarded,
-        dropped=dropped,
-        lost=lost,
-        lost_by={place: n for place, n in known.items() if n} if lost else {},
-    )
 
 
 def run_trial(
@@ -273,13 +163,7 @@ def _cpu_ns(observed: Observed, counters: Counters) -> float | None:
 
 def judge(trial: Trial, bench: Bench) -> None:
     """Writes down what is wrong with a trial; counters that disagree make it invalid."""
-    counters = trial.counters
-    if counters.lost < 0:
-        trial.valid = False
-        trial.problems.append(f"{-counters.lost} more packets came out than were offered")
-    elif abs(counters.unexplained) > UNEXPLAINED_SHARE * counters.offered:
-        trial.valid = False
-        trial.problems.append(f"{counters.unexplained} of {counters.offered} packets are unexplained")
+    judge_ledger(trial)
     if trial.steal_share is not None and trial.steal_share > STEAL_SHARE:
         trial.problems.append(f"the hypervisor took {trial.steal_share:.1%} of the CPUs")
     if trial.foreign_cpu_share is not None and trial.foreign_cpu_share > FOREIGN_SHARE:

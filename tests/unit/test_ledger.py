@@ -10,7 +10,9 @@ import pytest
 
 from kbench.measure.datapaths.base import Seen
 from kbench.measure.generators.base import Offered
-from kbench.measure.trial import Observed, judge, ledger, rate_pps, shared_cpu
+from kbench.measure.ledger import ledger
+from kbench.measure.observe import Observed
+from kbench.measure.trial import judge, rate_pps, shared_cpu
 from kbench.model import Counters, CpuTime, Trial
 
 

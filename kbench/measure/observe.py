@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Offers a load to a bench, waits until the traffic has drained, and only then reads every counter."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from kbench.errors import MeasureError
+from kbench.measure.bench import Bench
+from kbench.measure.datapaths.base import Seen
+from kbench.measure.generators.base import Generator, Load, Offered
+from kbench.model import Case, Kind
+
+DRAIN_STEP_S = 0.01
+DRAIN_QUIET_STEPS = 5
+"""Traffic has drained when nothing moved for this many steps; longer than a TPACKET_V3 block's time-out."""
+DRAIN_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all trials of a case in one part share."""
+
+    part: str
+    kind: Kind
+    case: Case
+    generator: Generator
+    traffic: str
+    """Path of the traffic file on the host."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """All readings of one offered load, as differences where counters run on."""
+
+    offered: Offered
+    seen: Seen | None
+    sink: dict[str, Any] | None
+    losses: dict[str, int]
+
+
+def observe(bench: Bench, setting: Setting, load: Load) -> Observed:
+    """Offers `load` to a bench and reads what became of it once the traffic has drained."""
+    before, losses = bench.seen(), bench.testbed.losses()
+    if bench.sink:
+        bench.sink.reset()
+    offered = setting.generator.offer(
+        bench.testbed, bench.into, setting.traffic, setting.case.frame_bytes, load
+    )
+    seen, sink = _drain(bench, before, offered)
+    after = bench.testbed.losses()
+    return Observed(
+        offered, seen, sink, {place: n - losses[place] for place, n in after.items() if n != losses[place]}
+    )
+
+
+def _drain(bench: Bench, before: Seen | None, offered: Offered) -> tuple[Seen | None, dict[str, Any] | None]:
+    """Waits until the counters stand still; the datapath's are returned as differences."""
+    quiet, last = 0, None
+    deadline = time.monotonic() + DRAIN_TIMEOUT_S
+    while True:
+        seen, sink = bench.seen(), bench.counted()
+        seen = _difference(before, seen) if before and seen else None
+        state = (seen.received, seen.settled) if seen else None, sink["packets"] if sink else None
+        quiet = quiet + 1 if state == last else 0
+        all_settled = seen is None or seen.settled == offered.sent
+        all_counted = sink is None or sink["packets"] == (seen.forwarded if seen else offered.sent)
+        if (all_settled and all_counted) or quiet >= DRAIN_QUIET_STEPS:
+            return seen, sink
+        if time.monotonic() > deadline:
+            raise MeasureError(
+                f"{bench.name}: packets still move {DRAIN_TIMEOUT_S:.0f} s after the generator stopped:"
+                " something else sends through the testbed"
+            )
+        last = state
+        time.sleep(DRAIN_STEP_S)
+
+
+def _difference(before: Seen, after: Seen) -> Seen:
+    def minus(late: dict[str, int], early: dict[str, int]) -> dict[str, int]:
+        return {k: n - early.get(k, 0) for k, n in late.items() if n != early.get(k, 0)}
+
+    return Seen(
+        received=after.received - before.received,
+        forwarded=after.forwarded - before.forwarded,
+        dropped=minus(after.dropped, before.dropped),
+        passed=after.passed - before.passed,
+        lost=minus(after.lost, before.lost),
+        cpu_ns=after.cpu_ns - before.cpu_ns
+        if after.cpu_ns is not None and before.cpu_ns is not None
+        else None,
+        raw=after.raw,
+    )
