@@ -27,25 +27,7 @@ DRAIN_S = 20.0
 def boot(series: str, log_dir: Path) -> LabHost:
     """A lab of this kernel series, not exact."""
     parts = Parts.prepare(series, lambda _text: None)
-    lab = LabHost.boot(parts, mode="fast", log_dir=log_dir, progress=lambda _text: None)
-    try:
-        _let_reception_go_first(lab)
-    except BaseException:
-        lab.close()
-        raise
-    return lab
-
-
-def _let_reception_go_first(lab: LabHost) -> None:
-    """Makes ksoftirqd preempt the generator, so that exact counts hold on a busy machine.
-
-    Once a slow virtual CPU has woken ksoftirqd, kernels before 6.5 (d15121be7485) leave all reception to it, and pktgen
-    fills the ring of the veth during the rest of its time slice.
-    """
-    for cpu in range(2):
-        argv = ["/bin/busybox", "pgrep", "-x", f"ksoftirqd/{cpu}"]
-        pid = lab.run(argv).stdout.strip()
-        lab.run(["/bin/busybox", "chrt", "-f", "-p", "1", pid])
+    return LabHost.boot(parts, mode="fast", log_dir=log_dir, progress=lambda _text: None)
 
 
 def loaded(lab: LabHost) -> bool:

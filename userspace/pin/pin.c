@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * kb-pin - pins kernel threads by name.
+ * kb-pin - pins kernel threads by name (--cpu), or lets them go before others (--fifo PRIORITY).
  *
  * A threaded NAPI context is a kernel thread (napi/IF-ID) whose pid nothing in
  * sysfs tells, so it is looked for by the start of its name. Prints how many
- * threads were pinned; none is an error.
+ * threads were found; none is an error.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -32,27 +32,43 @@ static bool name_starts_with(const char *pid, const char *start)
 	return !strncmp(name, start, strlen(start));
 }
 
-static unsigned int pin_all(const char *start, int cpu)
+struct wish {
+	int cpu, priority; /* -1: leave as it is */
+};
+
+static void apply(const struct wish *wish, const char *pid)
 {
-	unsigned int pinned = 0;
-	struct dirent *entry;
+	struct sched_param param = { .sched_priority = wish->priority };
 	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	if (wish->cpu >= 0) {
+		CPU_SET(wish->cpu, &set);
+		if (sched_setaffinity(atoi(pid), sizeof(set), &set))
+			kb_die(KB_EXIT_FAILED, "can't pin thread %s to CPU %d: %s", pid, wish->cpu,
+			       strerror(errno));
+	}
+	if (wish->priority >= 0 && sched_setscheduler(atoi(pid), SCHED_FIFO, &param))
+		kb_die(KB_EXIT_FAILED, "can't give thread %s priority %d: %s", pid, wish->priority,
+		       strerror(errno));
+}
+
+static unsigned int apply_to_all(const char *start, const struct wish *wish)
+{
+	unsigned int found = 0;
+	struct dirent *entry;
 	DIR *proc = opendir("/proc");
 
 	if (!proc)
 		kb_die(KB_EXIT_FAILED, "can't read /proc: %s", strerror(errno));
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
 	while ((entry = readdir(proc))) {
 		if (!isdigit(entry->d_name[0]) || !name_starts_with(entry->d_name, start))
 			continue;
-		if (sched_setaffinity(atoi(entry->d_name), sizeof(set), &set))
-			kb_die(KB_EXIT_FAILED, "can't pin thread %s to CPU %d: %s", entry->d_name,
-			       cpu, strerror(errno));
-		pinned++;
+		apply(wish, entry->d_name);
+		found++;
 	}
 	closedir(proc);
-	return pinned;
+	return found;
 }
 
 int main(int argc, char **argv)
@@ -60,10 +76,12 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "comm", required_argument, NULL, 'n' },
 		{ "cpu", required_argument, NULL, 'c' },
+		{ "fifo", required_argument, NULL, 'f' },
 		{},
 	};
-	const char *name = NULL, *cpu = NULL;
-	unsigned int pinned;
+	struct wish wish = { -1, -1 };
+	const char *name = NULL;
+	unsigned int found;
 	int opt;
 
 	kb_prog_init("kb-pin");
@@ -71,17 +89,20 @@ int main(int argc, char **argv)
 		if (opt == 'n')
 			name = optarg;
 		else if (opt == 'c')
-			cpu = optarg;
+			wish.cpu = (int)kb_parse_u64("--cpu", optarg, 0, CPU_SETSIZE - 1);
+		else if (opt == 'f')
+			wish.priority = (int)kb_parse_u64("--fifo", optarg, 1, 99);
 		else
 			return KB_EXIT_USAGE;
 	}
 	kb_require("--comm", name);
-	kb_require("--cpu", cpu);
-	pinned = pin_all(name, (int)kb_parse_u64("--cpu", cpu, 0, CPU_SETSIZE - 1));
-	if (!pinned)
+	if (wish.cpu < 0 && wish.priority < 0)
+		kb_die(KB_EXIT_USAGE, "neither --cpu nor --fifo says what to do");
+	found = apply_to_all(name, &wish);
+	if (!found)
 		kb_die(KB_EXIT_FAILED, "no thread's name starts with %s", name);
 	kb_json_begin("pinned");
-	kb_json_u64("threads", pinned);
+	kb_json_u64("threads", found);
 	kb_json_end();
 	return KB_EXIT_OK;
 }
