@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from kbench.explain import stats
+from kbench.explain.grade import Grade
 from kbench.explain.stats import Estimate
 from kbench.model import Case, Histogram, Kind, Part, Placement, Trial, Verification
 from kbench.store import Run
 
 REFERENCES = ("kernel", "netfilter")
 """The reference datapath is the first of these that was measured, else the first datapath of the part."""
-PERCENTS = (50.0, 90.0, 99.0, 99.9)
+PERCENTS = (50.0, 90.0, 99.0, 99.9, 99.99)
 USERSPACE = frozenset({"af_packet", "af_xdp", "dpdk", "nfqueue"})
 CPU_STATES = ("user", "system", "irq", "softirq", "steal", "idle")
 SCORED: dict[Kind, str] = {"wall": "rate", "exact": "exact", "functional": "account"}
@@ -26,6 +27,11 @@ WALL_RESOLUTION = 0.02
 """A/A bias between two topologies is up to 1.2 %: closer than 2 % is not told apart."""
 EXACT_RESOLUTION = 0.002
 """Instruction counts repeat within 0.1 % between boots: closer than 0.2 % is not told apart."""
+
+OUTLIER_DEVIATIONS = 3.5
+"""Beyond so many scaled MADs from the median a round is shown as an outlier (Iglewicz and Hoaglin 1993)."""
+GENERATOR_LIMITED = 0.95
+"""From this share of the generator's ceiling on, a figure may be the generator's rather than the datapath's."""
 
 
 @dataclass
@@ -59,16 +65,30 @@ class Ledger:
 
 @dataclass
 class Latency:
-    """Latency of one datapath over all its valid latency trials."""
+    """Latency of one datapath over all its scored latency trials (of one load, or of the common one)."""
 
     samples: int
     loads_pps: list[float | None]
     percentiles_ns: dict[str, float | None]
-    """By "50", "90", "99", "99.9"; None where fewer than 10 samples lie beyond."""
+    """By "50", "90", "99", "99.9", "99.99"; None where fewer than 10 samples lie beyond."""
     min_ns: int
     max_ns: int
     wake_up_included: bool
     histogram: Histogram
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A round that lies far from the others. It is shown, and it stays in every figure."""
+
+    round: int
+    block: int
+    value: float
+    """The figure of that round, in the unit of `Row.by_round`."""
+    off: float
+    """Its ratio to what the other rounds led to expect: 0.7 is 30 % low."""
+    deviations: float
+    """Distance from the median in scaled MADs; the rule is `OUTLIER_DEVIATIONS`."""
 
 
 @dataclass
@@ -79,6 +99,10 @@ class Row:
     placements: list[Placement] = field(default_factory=list)
     by_round: dict[int, float] = field(default_factory=dict)
     """The ranked figure per round: packets/s (wall) or instructions per packet (exact)."""
+    block_of: dict[int, int] = field(default_factory=dict)
+    """Round -> its block, for the rounds of `by_round`."""
+    blocks: int = 0
+    """How many blocks the figure rests on: topologies that were built anew. Old runs have 1."""
     figure: Estimate | None = None
     ratio: Estimate | None = None
     told_apart: bool | None = None
@@ -86,6 +110,9 @@ class Row:
     dut_ns: Estimate | None = None
     gross_ns: Estimate | None = None
     latency: Latency | None = None
+    """At the load that all datapaths had in common."""
+    latencies: list[Latency] = field(default_factory=list)
+    """At each load that was tried, ascending; the common one is among them."""
     loss_share: float | None = None
     foreign_share: float | None = None
     """Median over the scored trials: CPU time of other processes, as a share of one CPU."""
@@ -99,6 +126,20 @@ class Row:
     invalid_trials: int = 0
     invalid_scored: int = 0
     """Those of them that would have been scored."""
+    contaminated: dict[str, int] = field(default_factory=dict)
+    """Reason -> how many trials of the ranked purpose were set aside for it; a trial can have several."""
+    contaminated_trials: int = 0
+    """Trials of the ranked purpose that were set aside as contaminated."""
+    warm_ups: int = 0
+    """Trials of the ranked purpose that were set aside as the first after attaching."""
+    outliers: list[Outlier] = field(default_factory=list)
+    """Rounds far from the others by rule; still in every figure."""
+    ceiling_share: float | None = None
+    """Offered rate as a share of what the generator can offer here into a bare drop (`Comparison.ceiling`)."""
+    generator_limited: bool | None = None
+    """Whether that is within 5 % of all it can: the figure is then a lower bound. None: no ceiling is known."""
+    grade: Grade = field(default_factory=Grade)
+    """How far the figure can be trusted, with reasons."""
     verification: Verification | None = None
     missing: str | None = None
     """Why a planned datapath has no figure."""
@@ -118,6 +159,9 @@ class Comparison:
     reference: str | None
     dut_only: bool
     """Exact: the generator's own instructions are subtracted in every row."""
+    ceiling: Estimate | None = None
+    """Packets/s that the generator can offer on this testbed into a bare drop: the baseline trials' rate. Wall clock
+    parts at maximum load only."""
     rows: list[Row] = field(default_factory=list)
 
     @property
@@ -214,7 +258,7 @@ def _compare_group(
         rows.sort(key=lambda r: (r.figure is None, sign * r.figure.value if r.figure else 0))
     return Comparison(
         part, first.case_id, case, first.function, first.frame_bytes, first.generator, load,
-        reference, dut_only and part.kind == "exact", rows,
+        reference, dut_only and part.kind == "exact", rows=rows,
     )  # fmt: skip
 
 

@@ -1,90 +1,49 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Medians with bootstrap intervals, ratios of paired rounds, percentiles of latency histograms."""
+"""What explaining computes with: the estimates that both wings share, percentiles of latency histograms, outliers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from kbench.estimate import (
+    CONFIDENCE,
+    MIN_BLOCKS,
+    MIN_PAIRS,
+    Claim,
+    Estimate,
+    claim,
+    median_ci,
+    more_for,
+    paired_ratio,
+    unpaired_ratio,
+)
 from kbench.model import Histogram
 
-MIN_PAIRS = 5
-"""Fewer values give no interval: the bootstrap of a median of 4 can't reach 95 % coverage."""
-CONFIDENCE = 0.95
-RESAMPLES = 10_000
-SEED = 20_240_101
-"""Fixed, so that the same run always gives the same report."""
+__all__ = [
+    "CONFIDENCE", "MIN_BLOCKS", "MIN_PAIRS", "Claim", "Estimate", "claim", "median_ci", "more_for", "paired_ratio",
+    "unpaired_ratio",
+]  # fmt: skip
+
 MIN_BEYOND = 10
 """A percentile is printed only when at least this many samples lie beyond it."""
+LEAST_DEVIATION = 1e-3
+"""Floor of the scaled MAD of log values: rounds that agree to 0.1 % make no outlier of one that is 0.3 % off."""
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A median, its 95 % interval, and how many values it rests on.
+def deviations(values: Mapping[int, float]) -> dict[int, tuple[float, float]]:
+    """Per round its ratio to the median, and how far off it is in scaled MADs of the logs (signed).
 
-    `low` and `high` are None when no interval can be given; `reason` then says why.
+    Values must be positive; fewer than 5 give nothing. 1.4826 MAD is the standard deviation of normal values.
     """
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    reason: str | None = None
-
-    def overlaps(self, other: Estimate) -> bool | None:
-        """Whether the intervals overlap; None when one of them has none."""
-        if self.low is None or self.high is None or other.low is None or other.high is None:
-            return None
-        return self.low <= other.high and other.low <= self.high
-
-
-def _bootstrap_medians(values: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Percentile bootstrap interval of the median (Efron 1979)."""
-    random = np.random.default_rng(SEED)
-    picks = random.integers(0, len(values), size=(RESAMPLES, len(values)))
-    medians = np.median(values[picks], axis=1)
-    tail = (1 - CONFIDENCE) / 2 * 100
-    low, high = np.percentile(medians, [tail, 100 - tail])
-    return float(low), float(high)
-
-
-def median_ci(values: Sequence[float], noun: str = "trial") -> Estimate | None:
-    """Median of `values` with its interval; None when there are no values."""
-    if not values:
-        return None
-    array = np.asarray(values, dtype=np.float64)
-    if not np.isfinite(array).all():
-        raise ValueError("a median needs finite values")
-    middle = float(np.median(array))
-    if len(array) < MIN_PAIRS:
-        return Estimate(middle, None, None, len(array), too_few(len(array), noun))
-    low, high = _bootstrap_medians(array)
-    return Estimate(middle, low, high, len(array))
-
-
-def too_few(count: int, noun: str) -> str:
-    """Why `count` values give no interval."""
-    return f"{count} {noun}{'' if count == 1 else 's'}: an interval needs {MIN_PAIRS}"
-
-
-def paired_ratio(values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:
-    """Ratio value/reference: exp of the median log ratio over the rounds that have both.
-
-    Pairing by round cancels drift that hits all datapaths of a round alike. None without a pair.
-    """
-    rounds = sorted(values.keys() & reference.keys())
-    if any(values[r] <= 0 or reference[r] <= 0 for r in rounds):
-        raise ValueError("ratios need positive values")
-    logs = median_ci([math.log(values[r] / reference[r]) for r in rounds], "paired round")
-    if logs is None:
-        return None
-    if logs.low is None or logs.high is None:
-        return Estimate(math.exp(logs.value), None, None, logs.n, logs.reason)
-    return Estimate(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high), logs.n)
+    if len(values) < MIN_PAIRS:
+        return {}
+    logs = np.log(np.asarray(list(values.values()), dtype=np.float64))
+    off = logs - np.median(logs)
+    scale = max(1.4826 * float(np.median(np.abs(off))), LEAST_DEVIATION)
+    return {r: (math.exp(o), float(o) / scale) for r, o in zip(values, off.tolist(), strict=True)}
 
 
 def spread(values: Sequence[float]) -> Estimate | None:

@@ -23,6 +23,7 @@ RANK = {
     "functions": 1,
     "host": 1,
     "store": 1,
+    "estimate": 1,
     "model": 0,
     "errors": 0,
     "__init__": 0,

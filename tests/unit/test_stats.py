@@ -25,7 +25,7 @@ def test_median_of_known_values_and_its_interval() -> None:
 
 def test_no_interval_from_fewer_than_five() -> None:
     estimate = stats.median_ci([1, 2, 3, 4])
-    assert estimate == stats.Estimate(2.5, None, None, 4, "4 trials: an interval needs 5")
+    assert estimate == stats.Estimate(2.5, None, None, 4, "4 trials: an interval needs 5", needed=1)
     assert stats.median_ci([]) is None
 
 
