@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import functools
 import gzip
+import json
 import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -109,12 +110,75 @@ def cpu_facts(host: Host) -> dict[str, Any]:
         "online": len(online) or None,
         "cores": len(cores) or None,
         "smt": smt == "1" if smt is not None else None,
+        "siblings": siblings(host, online) or None,
+        "cpufreq_driver": read_or_none(host, f"{sys_cpu}/cpu0/cpufreq/scaling_driver"),
+        "throttle_events": throttle_events(host, online),
         "governor": ", ".join(sorted(filter(None, governors))) or None,
         "turbo": no_turbo == "0" if no_turbo is not None else boost == "1" if boost is not None else None,
         "isolated": read_or_none(host, f"{sys_cpu}/isolated") or None,
         "l3": read_or_none(host, f"{sys_cpu}/cpu0/cache/index3/size"),
         "virtual": "hypervisor" in (field("flags") or "").split(),
     }
+
+
+def siblings(host: Host, online: Iterable[int]) -> dict[str, list[int]]:
+    """CPU -> the other CPUs that are threads of its core (SMT); keys are text, as JSON has them."""
+    found = {}
+    for cpu in online:
+        text = read_or_none(host, f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        if text is not None:
+            found[str(cpu)] = [other for other in expand_cpus(text) if other != cpu]
+    return found
+
+
+def throttle_events(host: Host, online: Iterable[int] | None = None) -> int | None:
+    """How often CPUs were slowed for heat since boot, cores and packages summed; None where that is not counted.
+
+    A run that begins and ends with different counts was throttled.
+    """
+    sys_cpu = "/sys/devices/system/cpu"
+    cpus = expand_cpus(read_or_none(host, f"{sys_cpu}/online")) if online is None else online
+    counts = [
+        _number(read_or_none(host, f"{sys_cpu}/cpu{cpu}/thermal_throttle/{what}_throttle_count"))
+        for cpu in cpus
+        for what in ("core", "package")
+    ]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def preemption(
+    host: Host, version: str | None, cmdline: str | None, config: Mapping[str, str] | None
+) -> str | None:
+    """The kernel's preemption model: none, voluntary, full, lazy or rt; None where nothing tells it.
+
+    With PREEMPT_DYNAMIC it can be chosen at boot (preempt=) and while it runs (debugfs): kernel commit 826bfeb37bb4.
+    """
+    if "PREEMPT_RT" in (version or ""):
+        return "rt"
+    if chosen := re.search(r"\((\w+)\)", read_or_none(host, "/sys/kernel/debug/sched/preempt") or ""):
+        return chosen[1]
+    options = config or {}
+    asked = re.search(r"(?:^|\s)preempt=(\w+)", cmdline or "")
+    if asked and options.get("PREEMPT_DYNAMIC") == "y":
+        return asked[1]
+    models = {
+        "PREEMPT_NONE": "none",
+        "PREEMPT_VOLUNTARY": "voluntary",
+        "PREEMPT": "full",
+        "PREEMPT_LAZY": "lazy",
+    }
+    return next((model for option, model in models.items() if options.get(option) == "y"), None)
+
+
+def offloads(host: Host, interface: str, netns: str | None = None) -> list[str] | None:
+    """The interface's features that are on (``generic-receive-offload``), sorted; None if ethtool can't tell."""
+    done = host.run(["ethtool", "--json", "-k", interface], netns=netns, check=False)
+    try:
+        (features,) = json.loads(done.stdout)
+    except ValueError:
+        return None
+    return sorted(name for name, state in features.items() if isinstance(state, dict) and state.get("active"))
 
 
 def mitigations(host: Host) -> dict[str, str]:
@@ -212,14 +276,17 @@ def _memory_bytes(host: Host) -> int | None:
 def host_facts(host: Host) -> dict[str, Any]:
     """Everything of this page, for run.json; nested, JSON-ready."""
     clocksource = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+    version, cmdline = (read_or_none(host, f"/proc/{name}") for name in ("sys/kernel/version", "cmdline"))
+    config = kernel_config(host)
     facts: dict[str, Any] = {
         "hostname": read_or_none(host, "/proc/sys/kernel/hostname"),
         "distribution": os_release(read_or_none(host, "/etc/os-release")),
         "kernel": {
             "release": host.kernel_release,
-            "version": read_or_none(host, "/proc/sys/kernel/version"),
-            "cmdline": read_or_none(host, "/proc/cmdline"),
-            "config": kernel_config(host),
+            "version": version,
+            "cmdline": cmdline,
+            "config": config,
+            "preemption": preemption(host, version, cmdline, config),
         },
         "cpu": cpu_facts(host),
         "mitigations": mitigations(host),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kbench.host import facts, packages
-from kbench.host.base import HostFileError
+from kbench.host.base import Completed, HostFileError
 
 ROOT = Path(__file__).parents[2]
 CPU = "/sys/devices/system/cpu"
@@ -111,3 +111,60 @@ def test_a_missing_package_is_found_by_what_it_provides(monkeypatch: pytest.Monk
     assert [package.name for package in packages.missing("test")] == ["d-pkg"]
     assert packages.package_of("no-such-command-kb") == "a-pkg"
     assert packages.package_of("unheard-of") == "unheard-of"
+
+
+def test_smt_siblings_and_throttling() -> None:
+    files: dict[str, str | bytes] = {
+        f"{CPU}/online": "0-2",
+        f"{CPU}/cpu0/topology/thread_siblings_list": "0,2",
+        f"{CPU}/cpu1/topology/thread_siblings_list": "1",
+        f"{CPU}/cpu2/topology/thread_siblings_list": "0,2",
+    }
+    quiet = facts.cpu_facts(FakeHost(files))  # type: ignore[arg-type]
+    assert quiet["siblings"] == {"0": [2], "1": [], "2": [0]}
+    assert quiet["throttle_events"] is None
+    for cpu, count in ((0, 3), (1, 4)):
+        files[f"{CPU}/cpu{cpu}/thermal_throttle/core_throttle_count"] = f"{count}\n"
+    files[f"{CPU}/cpu0/thermal_throttle/package_throttle_count"] = "10\n"
+    assert facts.throttle_events(FakeHost(files)) == 17  # type: ignore[arg-type]
+    assert facts.cpu_facts(FakeHost({}))["siblings"] is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("version", "cmdline", "config", "debugfs", "model"),
+    [
+        ("#1 SMP PREEMPT_RT x", "", {"PREEMPT_RT": "y"}, None, "rt"),
+        ("#1 SMP PREEMPT_DYNAMIC x", "quiet", {"PREEMPT_NONE": "y", "PREEMPT_DYNAMIC": "y"}, None, "none"),
+        ("", "a preempt=full b", {"PREEMPT_NONE": "y", "PREEMPT_DYNAMIC": "y"}, None, "full"),
+        ("", "preempt=full", {"PREEMPT_NONE": "y"}, None, "none"),
+        ("", "", {"PREEMPT": "y", "PREEMPT_DYNAMIC": "y"}, "none (voluntary) full", "voluntary"),
+        ("", "", {"PREEMPT_VOLUNTARY": "y"}, None, "voluntary"),
+        ("#1 SMP x", None, None, None, None),
+    ],
+)
+def test_the_preemption_model(
+    version: str, cmdline: str | None, config: dict[str, str] | None, debugfs: str | None, model: str | None
+) -> None:
+    host = FakeHost({"/sys/kernel/debug/sched/preempt": debugfs} if debugfs else {})
+    assert facts.preemption(host, version, cmdline, config) == model  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (
+            '[{"ifname": "x", "tx-gso-list": {"active": false}, "rx-gro-hw": {"active": true}, '
+            '"generic-receive-offload": {"active": true, "fixed": false}}]',
+            ["generic-receive-offload", "rx-gro-hw"],
+        ),
+        ("netlink error: no device matches name", None),
+        ("", None),
+    ],
+)
+def test_offloads_are_what_ethtool_says_is_on(text: str, names: list[str] | None) -> None:
+    class Ethtool(FakeHost):
+        def run(self, argv: list[str], *, netns: str | None, check: bool) -> Completed:
+            assert (argv, netns, check) == (["ethtool", "--json", "-k", "x"], "ns", False)
+            return Completed(text, "", 0 if names else 1)
+
+    assert facts.offloads(Ethtool({}), "x", "ns") == names  # type: ignore[arg-type]
