@@ -7,172 +7,38 @@ Wall-clock rates, exact instruction counts and functional counters never meet in
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from statistics import median
 
 from kbench.explain import stats
-from kbench.explain.grade import Grade
+from kbench.explain.comparison import (
+    CPU_STATES,
+    EXACT_RESOLUTION,
+    PERCENTS,
+    USERSPACE,
+    WALL_RESOLUTION,
+    Comparison,
+    Latency,
+    Ledger,
+    Outlier,
+    Row,
+)
+from kbench.explain.grade import Evidence, Grade
+from kbench.explain.grade_rules import GENERATOR_LIMITED, grade
 from kbench.explain.stats import Estimate
-from kbench.model import Case, Histogram, Kind, Part, Placement, Trial, Verification
+from kbench.model import Case, Kind, Part, Trial
 from kbench.store import Run
+
+__all__ = [
+    "CPU_STATES", "PERCENTS", "USERSPACE", "Comparison", "Latency", "Ledger", "Outlier", "Row",
+    "apart", "compare", "handled_pps", "resolution", "same_rank",
+]  # fmt: skip
 
 REFERENCES = ("kernel", "netfilter")
 """The reference datapath is the first of these that was measured, else the first datapath of the part."""
-PERCENTS = (50.0, 90.0, 99.0, 99.9, 99.99)
-USERSPACE = frozenset({"af_packet", "af_xdp", "dpdk", "nfqueue"})
-CPU_STATES = ("user", "system", "irq", "softirq", "steal", "idle")
 SCORED: dict[Kind, str] = {"wall": "rate", "exact": "exact", "functional": "account"}
 """The purpose of the trials that a part's ranking (functional: its ledger only) rests on."""
-WALL_RESOLUTION = 0.02
-"""A/A bias between two topologies is up to 1.2 %: closer than 2 % is not told apart."""
-EXACT_RESOLUTION = 0.002
-"""Instruction counts repeat within 0.1 % between boots: closer than 0.2 % is not told apart."""
-
 OUTLIER_DEVIATIONS = 3.5
 """Beyond so many scaled MADs from the median a round is shown as an outlier (Iglewicz and Hoaglin 1993)."""
-GENERATOR_LIMITED = 0.95
-"""From this share of the generator's ceiling on, a figure may be the generator's rather than the datapath's."""
-
-
-@dataclass
-class Ledger:
-    """Packets of all trials but baselines, by where they went."""
-
-    trials: int = 0
-    offered: int = 0
-    forwarded: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    lost: int = 0
-    lost_by: dict[str, int] = field(default_factory=dict)
-    unexplained: int = 0
-    unbalanced_trials: int = 0
-    """Trials where offered is not forwarded + dropped + lost, to the packet."""
-
-    def add(self, trial: Trial) -> None:
-        """Enter one trial."""
-        counters = trial.counters
-        self.trials += 1
-        self.offered += counters.offered
-        self.forwarded += counters.forwarded
-        self.lost += counters.lost
-        self.unexplained += counters.unexplained
-        for into, source in ((self.dropped, counters.dropped), (self.lost_by, counters.lost_by)):
-            for reason, count in source.items():
-                into[reason] = into.get(reason, 0) + count
-        if counters.offered != counters.forwarded + sum(counters.dropped.values()) + counters.lost:
-            self.unbalanced_trials += 1
-
-
-@dataclass
-class Latency:
-    """Latency of one datapath over all its scored latency trials (of one load, or of the common one)."""
-
-    samples: int
-    loads_pps: list[float | None]
-    percentiles_ns: dict[str, float | None]
-    """By "50", "90", "99", "99.9", "99.99"; None where fewer than 10 samples lie beyond."""
-    min_ns: int
-    max_ns: int
-    wake_up_included: bool
-    histogram: Histogram
-
-
-@dataclass(frozen=True)
-class Outlier:
-    """A round that lies far from the others. It is shown, and it stays in every figure."""
-
-    round: int
-    block: int
-    value: float
-    """The figure of that round, in the unit of `Row.by_round`."""
-    off: float
-    """Its ratio to what the other rounds led to expect: 0.7 is 30 % low."""
-    deviations: float
-    """Distance from the median in scaled MADs; the rule is `OUTLIER_DEVIATIONS`."""
-
-
-@dataclass
-class Row:
-    """One datapath in a comparison."""
-
-    datapath: str
-    placements: list[Placement] = field(default_factory=list)
-    by_round: dict[int, float] = field(default_factory=dict)
-    """The ranked figure per round: packets/s (wall) or instructions per packet (exact)."""
-    block_of: dict[int, int] = field(default_factory=dict)
-    """Round -> its block, for the rounds of `by_round`."""
-    blocks: int = 0
-    """How many blocks the figure rests on: topologies that were built anew. Old runs have 1."""
-    figure: Estimate | None = None
-    ratio: Estimate | None = None
-    told_apart: bool | None = None
-    """From the reference; None for the reference itself and where no interval can be given."""
-    dut_ns: Estimate | None = None
-    gross_ns: Estimate | None = None
-    latency: Latency | None = None
-    """At the load that all datapaths had in common."""
-    latencies: list[Latency] = field(default_factory=list)
-    """At each load that was tried, ascending; the common one is among them."""
-    loss_share: float | None = None
-    foreign_share: float | None = None
-    """Median over the scored trials: CPU time of other processes, as a share of one CPU."""
-    steal_share: float | None = None
-    ledger: Ledger = field(default_factory=Ledger)
-    cpus: dict[int, dict[str, float]] = field(default_factory=dict)
-    """Share of the time per CPU and state over the scored trials."""
-    valid: int = 0
-    invalid: dict[str, int] = field(default_factory=dict)
-    """Problem of invalid trials -> how many trials had it."""
-    invalid_trials: int = 0
-    invalid_scored: int = 0
-    """Those of them that would have been scored."""
-    contaminated: dict[str, int] = field(default_factory=dict)
-    """Reason -> how many trials of the ranked purpose were set aside for it; a trial can have several."""
-    contaminated_trials: int = 0
-    """Trials of the ranked purpose that were set aside as contaminated."""
-    warm_ups: int = 0
-    """Trials of the ranked purpose that were set aside as the first after attaching."""
-    outliers: list[Outlier] = field(default_factory=list)
-    """Rounds far from the others by rule; still in every figure."""
-    ceiling_share: float | None = None
-    """Offered rate as a share of what the generator can offer here into a bare drop (`Comparison.ceiling`)."""
-    generator_limited: bool | None = None
-    """Whether that is within 5 % of all it can: the figure is then a lower bound. None: no ceiling is known."""
-    grade: Grade = field(default_factory=Grade)
-    """How far the figure can be trusted, with reasons."""
-    verification: Verification | None = None
-    missing: str | None = None
-    """Why a planned datapath has no figure."""
-
-
-@dataclass
-class Comparison:
-    """Datapaths doing the same work in the same place under the same load."""
-
-    part: Part
-    case_id: str
-    case: Case | None
-    function: str
-    frame_bytes: int
-    generator: str
-    load_pps: float | None
-    reference: str | None
-    dut_only: bool
-    """Exact: the generator's own instructions are subtracted in every row."""
-    ceiling: Estimate | None = None
-    """Packets/s that the generator can offer on this testbed into a bare drop: the baseline trials' rate. Wall clock
-    parts at maximum load only."""
-    rows: list[Row] = field(default_factory=list)
-
-    @property
-    def kind(self) -> Kind:
-        """wall, exact or functional."""
-        return self.part.kind
-
-    @property
-    def placements(self) -> set[Placement]:
-        """Placements of all rows; more than one means that rows do not use the same CPUs."""
-        return {p for row in self.rows for p in row.placements}
 
 
 def handled_pps(trial: Trial) -> float | None:
@@ -196,9 +62,10 @@ def compare(run: Run) -> list[Comparison]:
     parts: dict[str, Part] = {p.name: p for p in run.parts}
     cases = {c.case_id: c for c in run.cases}
     groups: dict[tuple[str, str, str, str], list[Trial]] = {}
+    baselines: dict[tuple[str, str, str, str], list[Trial]] = {}
     for trial in run.trials:
-        if trial.purpose != "baseline":
-            groups.setdefault((trial.part, trial.kind, trial.case_id, trial.generator), []).append(trial)
+        into = baselines if trial.purpose == "baseline" else groups
+        into.setdefault((trial.part, trial.kind, trial.case_id, trial.generator), []).append(trial)
     order = {name: n for n, name in enumerate((*parts, *cases))}
     for key in sorted(groups, key=lambda k: (order.get(k[0], 99), k[1], order.get(k[2], 9999), k[3])):
         trials = groups[key]
@@ -208,7 +75,8 @@ def compare(run: Run) -> list[Comparison]:
         for number, load in enumerate(loads or [None]):
             # Latency and other trials ride with the first load, so that nothing is told twice.
             mine = [t for t in trials if (t.load_pps == load if t.purpose == scored else number == 0)]
-            found.append(_compare_group(run, part, cases.get(key[2]), load, mine))
+            alone = [t for t in baselines.get(key, []) if t.load_pps == load]
+            found.append(_compare_group(run, part, cases.get(key[2]), load, mine, alone))
     return found
 
 
@@ -229,68 +97,136 @@ def _part_of(trials: list[Trial], parts: dict[str, Part]) -> Part:
     return Part(first.part, first.kind, seen, first.generator, first.placement, "")  # type: ignore[arg-type]
 
 
+def usable(trial: Trial) -> bool:
+    """Whether a figure may rest on it: its counters agree, the machine was kbench's, and it was no warm-up."""
+    return trial.valid and not trial.contaminated and not trial.warm_up
+
+
 def _compare_group(
-    run: Run, part: Part, case: Case | None, load: float | None, trials: list[Trial]
+    run: Run, part: Part, case: Case | None, load: float | None, trials: list[Trial], baselines: list[Trial]
 ) -> Comparison:
-    scored = SCORED[part.kind]
+    purpose = SCORED[part.kind]
     first = trials[0]
-    counted = [t for t in trials if t.purpose == scored and t.valid]
+    counted = [t for t in trials if t.purpose == purpose and usable(t)]
     dut_only = bool(counted) and all(t.dut_instructions_per_packet is not None for t in counted)
-    rows = []
+    made = Comparison(
+        part, first.case_id, case, first.function, first.frame_bytes, first.generator, load,
+        None, dut_only and part.kind == "exact", any(t.purpose == purpose for t in trials),
+    )  # fmt: skip
+    common = _common_load(run, first.case_id, [t for t in trials if t.purpose == "latency"])
+    scored: dict[str, list[Trial]] = {}
     for datapath in part.datapaths:
-        row = _row(datapath, [t for t in trials if t.datapath == datapath], part.kind, dut_only)
+        scored[datapath] = [t for t in counted if t.datapath == datapath]
+        row = _row(datapath, [t for t in trials if t.datapath == datapath], part.kind, dut_only, common)
         proofs = [
             v for v in run.verifications
             if (v.part, v.case_id, v.datapath) == (part.name, first.case_id, datapath)
         ]  # fmt: skip
         row.verification = proofs[-1] if proofs else None
-        row.missing = _why_missing(row, part.kind)
+        row.missing = _why_missing(row, made)
         applies = datapath != "kernel" or first.function == "forward"
         if row.ledger.trials or row.verification or applies:
-            rows.append(row)
-    measured = [r.datapath for r in rows if r.by_round]
-    reference = next((d for d in REFERENCES if d in measured), measured[0] if measured else None)
-    base = next((r for r in rows if r.datapath == reference), None)
-    if base is not None:
-        for row in rows:
+            made.rows.append(row)
+    measured = [r.datapath for r in made.rows if r.by_round]
+    made.reference = next((d for d in REFERENCES if d in measured), measured[0] if measured else None)
+    base = next((r for r in made.rows if r.datapath == made.reference), None)
+    if part.kind == "wall" and load is None:
+        _hold_against_ceiling(made, [t for t in baselines if usable(t)])
+    for row in made.rows:
+        if base is not None:
             _relate(row, base, part.kind)
+        row.grade = _grade(run, made, row, scored[row.datapath])
+    if base is not None:
         sign = 1 if part.kind == "exact" else -1
-        rows.sort(key=lambda r: (r.figure is None, sign * r.figure.value if r.figure else 0))
-    return Comparison(
-        part, first.case_id, case, first.function, first.frame_bytes, first.generator, load,
-        reference, dut_only and part.kind == "exact", rows=rows,
-    )  # fmt: skip
+        made.rows.sort(key=lambda r: (r.figure is None, sign * r.figure.value if r.figure else 0))
+    return made
 
 
-def _row(datapath: str, trials: list[Trial], kind: Kind, dut_only: bool) -> Row:
+def _row(datapath: str, trials: list[Trial], kind: Kind, dut_only: bool, common: list[float | None]) -> Row:
     row = Row(datapath)
     problems: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     for trial in trials:
+        ranked = trial.purpose == SCORED[kind]
         row.ledger.add(trial)
+        row.warm_ups += ranked and trial.warm_up
         if not trial.valid:
             row.invalid_trials += 1
-            row.invalid_scored += trial.purpose == SCORED[kind]
+            row.invalid_scored += ranked and not trial.warm_up
             problems.update(set(trial.problems) or {"no reason was recorded"})
-    row.invalid = dict(problems)
-    valid = [t for t in trials if t.valid]
-    scored = [t for t in valid if t.purpose == SCORED[kind]]
+        elif ranked and trial.contaminated and not trial.warm_up:
+            row.contaminated_trials += 1
+            reasons.update({reason.split(":")[0] for reason in trial.contaminated})
+    row.invalid, row.contaminated = dict(problems), dict(reasons)
+    fit = [t for t in trials if usable(t)]
+    scored = [t for t in fit if t.purpose == SCORED[kind]]
     row.valid = len(scored)
-    row.placements = sorted({t.placement for t in scored or valid})
+    row.placements = sorted({t.placement for t in scored or fit})
     row.by_round = _by_round(scored, kind, dut_only)
+    row.block_of = {t.round: t.block for t in scored if t.round in row.by_round}
+    row.blocks = len(set(row.block_of.values()))
     values = list(row.by_round.values())
     if kind == "exact":
         row.figure = stats.spread(values)
     elif kind == "wall":
-        row.figure = stats.median_ci(values, "round")
-        row.dut_ns = _median_of([t.dut_cpu_ns_per_packet for t in scored])
-        row.gross_ns = _median_of([t.cpu_ns_per_packet for t in scored])
-        row.latency = _latency(datapath, [t for t in valid if t.purpose == "latency"])
+        row.figure = stats.median_ci(values, "round", [row.block_of[r] for r in row.by_round])
+        row.dut_ns = _median_of([(t.dut_cpu_ns_per_packet, t.block) for t in scored])
+        row.gross_ns = _median_of([(t.cpu_ns_per_packet, t.block) for t in scored])
+        timed = [t for t in fit if t.purpose == "latency"]
+        loads = [(load, [t for t in timed if t.load_pps == load]) for load in _sorted_loads(timed)]
+        row.latencies = [quick for _, same in loads if (quick := _latency(datapath, same)) is not None]
+        row.latency = _latency(datapath, [t for t in timed if t.load_pps in common])
         row.cpus = _cpu_shares(scored)
         row.foreign_share = _middle([t.foreign_cpu_share for t in scored])
         row.steal_share = _middle([t.steal_share for t in scored])
     offered = sum(t.counters.offered for t in scored)
     row.loss_share = sum(t.counters.lost for t in scored) / offered if offered else None
     return row
+
+
+def _common_load(run: Run, case_id: str, trials: list[Trial]) -> list[float | None]:
+    """The load at which latency is compared: the one the method named, else the highest that all datapaths had.
+
+    As a list of one, or of none where they had none in common.
+    """
+    tried: dict[str, set[float | None]] = {}
+    for trial in trials:
+        tried.setdefault(trial.datapath, set()).add(trial.load_pps)
+    shared = set.intersection(*tried.values()) if tried else set()
+    named = {
+        f.values.get("load_pps") for f in run.findings
+        if (f.method, f.case_id, f.values.get("load")) == ("latency", case_id, "common")
+    }  # fmt: skip
+    return _sorted_loads([t for t in trials if t.load_pps in (shared & named or shared)])[-1:]
+
+
+def _hold_against_ceiling(made: Comparison, baselines: list[Trial]) -> None:
+    """How near each figure is to what the generator can do: by rounds, so that drift cancels."""
+    ceiling = _by_round(baselines, "wall", False)
+    of = {t.round: t.block for t in baselines}
+    made.ceiling = stats.median_ci(list(ceiling.values()), "round", [of[r] for r in ceiling])
+    for row in made.rows:
+        share = stats.paired_ratio(row.by_round, ceiling, row.block_of)
+        if share is not None:
+            row.ceiling_share = share.value
+            row.generator_limited = share.value >= GENERATOR_LIMITED
+
+
+def _grade(run: Run, made: Comparison, row: Row, scored: list[Trial]) -> Grade:
+    return grade(
+        Evidence(
+            kind=made.kind,
+            userspace=row.datapath in USERSPACE,
+            facts=run.facts.get(made.part.name, {}),
+            scored=scored,
+            contaminated=row.contaminated_trials,
+            invalid=row.invalid_scored,
+            figure=row.figure,
+            ratio=None if row.datapath == made.reference else row.ratio,
+            ceiling_share=row.ceiling_share,
+            verified=row.verification.passed if row.verification else None,
+        )
+    )
 
 
 def _by_round(scored: list[Trial], kind: Kind, dut_only: bool) -> dict[int, float]:
@@ -306,8 +242,10 @@ def _by_round(scored: list[Trial], kind: Kind, dut_only: bool) -> dict[int, floa
     return {number: float(median(values)) for number, values in sorted(rounds.items())}
 
 
-def _median_of(values: list[float | None]) -> Estimate | None:
-    return stats.median_ci([v for v in values if v is not None])
+def _median_of(values: list[tuple[float | None, int]]) -> Estimate | None:
+    """Of pairs of value and block."""
+    known = [(value, block) for value, block in values if value is not None]
+    return stats.median_ci([value for value, _ in known], blocks=[block for _, block in known])
 
 
 def _middle(values: list[float | None]) -> float | None:
@@ -345,13 +283,17 @@ def _cpu_shares(trials: list[Trial]) -> dict[int, dict[str, float]]:
     return shares
 
 
-def _why_missing(row: Row, kind: Kind) -> str | None:
-    if row.by_round or (kind == "functional" and row.ledger.trials):
+def _why_missing(row: Row, made: Comparison) -> str | None:
+    if row.by_round or (made.kind == "functional" and row.ledger.trials):
         return None
     if row.verification is not None and not row.verification.passed:
         return "not measured: it does not do the same work (verification failed)"
+    if not made.ranks and row.ledger.trials:
+        return None
     if row.invalid_trials:
         return f"no valid trial: {'; '.join(row.invalid)}"
+    if row.contaminated_trials:
+        return f"no trial without disturbance: {'; '.join(row.contaminated)}"
     return "no trial that could be scored"
 
 
@@ -360,7 +302,8 @@ def _relate(row: Row, base: Row, kind: Kind) -> None:
     if row.figure is None:
         return
     if kind == "wall":
-        row.ratio = stats.paired_ratio(row.by_round, base.by_round)
+        row.ratio = stats.paired_ratio(row.by_round, base.by_round, row.block_of)
+        row.outliers = _outliers(row, None if row is base else base)
     else:
         rounds = row.by_round.keys() & base.by_round.keys()
         row.ratio = stats.spread([row.by_round[r] / base.by_round[r] for r in rounds])
@@ -368,12 +311,30 @@ def _relate(row: Row, base: Row, kind: Kind) -> None:
         row.told_apart = apart(row.ratio, kind)
 
 
+def _outliers(row: Row, base: Row | None) -> list[Outlier]:
+    """Rounds whose ratio to `base` (for the reference: whose figure) lies far from the others'."""
+    judged = {
+        r: value / (base.by_round[r] if base else 1)
+        for r, value in row.by_round.items()
+        if base is None or r in base.by_round
+    }
+    return [
+        Outlier(r, row.block_of[r], row.by_round[r], off, far)
+        for r, (off, far) in stats.deviations(judged).items()
+        if abs(far) > OUTLIER_DEVIATIONS
+    ]
+
+
+def resolution(kind: Kind) -> float:
+    """The smallest difference that is claimed, as a share."""
+    return WALL_RESOLUTION if kind == "wall" else EXACT_RESOLUTION
+
+
 def apart(ratio: Estimate, kind: Kind) -> bool | None:
     """Whether a ratio differs from 1: outside its interval and beyond the method's resolution."""
     if ratio.low is None or ratio.high is None:
         return None
-    resolution = WALL_RESOLUTION if kind == "wall" else EXACT_RESOLUTION
-    return not ratio.low <= 1 <= ratio.high and abs(ratio.value - 1) >= resolution
+    return not ratio.low <= 1 <= ratio.high and abs(ratio.value - 1) >= resolution(kind)
 
 
 def same_rank(one: Row, other: Row, kind: Kind) -> bool | None:

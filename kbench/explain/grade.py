@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How far a result can be trusted: a grade from A to F by a table of rules, each with what it saw."""
+"""How far a result can be trusted: a grade from A to F with reasons, and the evidence that it is judged by.
+
+The rules themselves are in kbench.explain.grade_rules.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from statistics import median
+from typing import Any, Literal
+
+from kbench.explain.stats import Estimate
+from kbench.model import Kind, Trial
 
 Letter = Literal["A", "B", "C", "D", "E", "F"]
 MEANING: dict[Letter, str] = {
@@ -46,3 +54,42 @@ class Grade:
     def deciding(self) -> list[Reason]:
         """The reasons that made it this grade and no better; none for an A."""
         return [r for r in self.reasons if r.worst == self.letter and r.worst != "A"]
+
+
+@dataclass
+class Evidence:
+    """All that the rules look at, for one datapath of one comparison."""
+
+    kind: Kind
+    userspace: bool = False
+    """The datapath is a program with a CPU of its own."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Of the part's machine, as kbench.host.facts gathers them."""
+    scored: Sequence[Trial] = ()
+    """The trials that the figure rests on."""
+    contaminated: int = 0
+    invalid: int = 0
+    """Trials that would have been scored but for this."""
+    figure: Estimate | None = None
+    ratio: Estimate | None = None
+    """To the reference; None for the reference itself."""
+    ceiling_share: float | None = None
+    verified: bool | None = None
+
+    def fact(self, *path: str) -> Any:
+        """A fact by its path; None where it was not recorded or could not be read."""
+        found: Any = self.facts
+        for key in path:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return found
+
+    def middle(self, name: str) -> float | None:
+        """Median over the scored trials of one of their fields."""
+        known = [value for t in self.scored if (value := getattr(t, name)) is not None]
+        return median(known) if known else None
+
+    def cpus(self) -> set[int]:
+        """CPUs that the testbed gave work to, as the trials recorded them."""
+        given = [t.raw.get("cpus") for t in self.scored]
+        names = ("generator", "receive", *(("application",) if self.userspace else ()))
+        return {cpus[name] for cpus in given if cpus for name in names if name in cpus}
