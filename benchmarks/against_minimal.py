@@ -87,7 +87,7 @@ def measure(ours: type[Datapath], smallest: type[Datapath], arguments: argparse.
         for kind in (ours, smallest):
             testbed = VethTestbed(local, f"min-{kind.name}", "same", cpus, journal)
             prepared = prepare(case, local, scratch, testbed.image_ports)
-            pair.append(benches.add(testbed, kind, Options(), prepared.work))
+            pair.append(benches.add(kind.name, testbed, kind, Options(), prepared.work))
         setting = Setting("host", "wall", case, XdpLiveFrames(), prepared.traffic)
         rates: list[dict[int, float]] = [{}, {}]
         for round_ in range(arguments.rounds):

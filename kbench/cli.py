@@ -81,6 +81,16 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--json", action="store_true", help="print the comparison as JSON instead")
     report.set_defaults(command=_report)
 
+    compare = commands.add_parser("compare", help="what changed between two runs")
+    compare.add_argument("base", help="run id, directory, or @latest")
+    compare.add_argument("head", help="the run that is compared with it")
+    compare.add_argument(
+        "--force", action="store_true", help="also across machines and grades; marked as forced"
+    )
+    _places(compare)
+    compare.add_argument("--json", action="store_true", help="print it as JSON")
+    compare.set_defaults(command=_compare)
+
     doctor = commands.add_parser("doctor", help="what this machine can run, and why not")
     doctor.add_argument("--json", action="store_true", help="print it as JSON")
     doctor.set_defaults(command=_doctor)
@@ -128,6 +138,13 @@ def _load(text: str) -> float | None:
         raise argparse.ArgumentTypeError(f"expects 'max' or packets per second, not {text!r}") from None
 
 
+def _share(text: str) -> float:
+    try:
+        return float(text.removesuffix("%")) / 100
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expects a percentage like 2%, not {text!r}") from None
+
+
 def _selection(parser: argparse.ArgumentParser) -> None:
     where = parser.add_argument_group("where")
     where.add_argument("--where", choices=("auto", "host", "lab"), default="auto", help="default: auto")
@@ -155,7 +172,7 @@ def _selection(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--routes", type=_numbers, metavar="N,...", default=(1000,),
                       help="generated routes (default: 1000)")  # fmt: skip
     what.add_argument("--routes-file", metavar="FILE", help="TOML file of routes instead")
-    what.add_argument("--frame-bytes", type=_numbers, metavar="N,...", default=(64,),
+    what.add_argument("--frame-bytes", type=_numbers, metavar="N,...",
                       help="frame sizes with the 4-byte FCS (default: 64)")  # fmt: skip
     what.add_argument("--flows", type=int, metavar="N", default=256, help="default: 256")
     what.add_argument("--match-share", type=float, metavar="X", default=1.0,
@@ -169,15 +186,32 @@ def _selection(parser: argparse.ArgumentParser) -> None:
 
 def _measuring(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how")
+    how.add_argument("--method", type=_names, metavar="LIST",
+                     help="max, throughput, loss-curve, latency, back-to-back, cpu-at-load (default: max)")  # fmt: skip
+    how.add_argument("--profile", choices=("rfc2544",), help="sizes, durations and repeats by a standard")
+    how.add_argument("--dry-run", action="store_true", help="only print what would be measured, how long it takes"
+                     " and by which sections of which standard")  # fmt: skip
     how.add_argument(
-        "--load", type=_load, metavar="PPS", default=None, help="packets per second, or max (default)"
+        "--load", type=_load, metavar="PPS", default=None, help="max: packets per second, or max (default)"
+    )
+    how.add_argument("--rounds", type=int, metavar="N", help="max: trials of each datapath (default: 30)")
+    how.add_argument("--blocks", type=int, metavar="N",
+                     help="max: parts of the rounds, each on topologies built anew (default: 5)")  # fmt: skip
+    how.add_argument("--duration", type=float, metavar="S", help="max: seconds per trial (default: 0.1)")
+    how.add_argument("--until-ci", type=_share, metavar="X%",
+                     help="max: go on until each ratio is known to +-X%%")  # fmt: skip
+    how.add_argument("--budget", type=float, metavar="S",
+                     help="seconds after which --until-ci gives up (default: 300)")  # fmt: skip
+    how.add_argument("--search", choices=("mlr", "tst009"),
+                     help="throughput: MLRsearch, or binary search with loss verification (default: mlr)")  # fmt: skip
+    how.add_argument(
+        "--pdr-loss", type=_share, metavar="X%", help="throughput: loss ratio of PDR (default: 0.5%%)"
     )
     how.add_argument(
-        "--rounds", type=int, metavar="N", default=15, help="trials of each datapath (default: 15)"
+        "--trial", type=float, metavar="S", help="other methods: seconds per final trial (default: 0.3)"
     )
-    how.add_argument(
-        "--duration", type=float, metavar="S", default=0.3, help="seconds per trial (default: 0.3)"
-    )
+    how.add_argument("--repeats", type=int, metavar="N",
+                     help="other methods: searches, each on topologies built anew (default: 5)")  # fmt: skip
     how.add_argument("--no-latency", action="store_true", help="leave the latency trials out")
     how.add_argument(
         "--resume", metavar="RUN", help="go on with a run that was killed or interrupted, by its options"
@@ -204,16 +238,26 @@ def _places(parser: argparse.ArgumentParser) -> None:
 def _options(a: argparse.Namespace) -> Options:
     from kbench.measure.plan import Options
 
-    measuring = {}
+    chosen: dict[str, object] = {"frame_bytes": a.frame_bytes}
     if hasattr(a, "rounds"):
-        measuring = {
-            "load_pps": a.load,
+        chosen |= {
+            "methods": a.method,
             "rounds": a.rounds,
+            "blocks": a.blocks,
             "duration_s": a.duration,
-            "latency": not a.no_latency,
-            "label": a.label,
+            "until_ci": a.until_ci,
+            "budget_s": a.budget,
+            "search": a.search,
+            "pdr_loss": a.pdr_loss,
+            "trial_s": a.trial,
+            "repeats": a.repeats,
+            "profile": a.profile,
         }
-    return Options(
+        if a.rounds is not None and a.blocks is None:
+            chosen["blocks"] = min(a.rounds, Options.blocks)
+        chosen |= {"load_pps": a.load, "latency": not a.no_latency, "label": a.label}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    options = Options(
         where=a.where,
         kernel=a.kernel,
         lab_mode=a.lab_mode,
@@ -225,7 +269,6 @@ def _options(a: argparse.Namespace) -> Options:
         shapes=a.shape,
         routes=a.routes,
         routes_file=a.routes_file,
-        frame_bytes=a.frame_bytes,
         flows=a.flows,
         match_share=a.match_share,
         seed=a.seed,
@@ -234,13 +277,20 @@ def _options(a: argparse.Namespace) -> Options:
         xdp_mode=a.xdp_mode,
         results=a.results,
         reports=a.reports,
-        **measuring,
+        **given,  # type: ignore[arg-type]
     )
+    if options.profile is None:
+        return options
+    from kbench.measure.profile import apply
+
+    return apply(options, frozenset(given))
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from kbench.commands import run_and_report
+    from kbench.commands import dry_run, run_and_report
 
+    if arguments.dry_run:
+        return dry_run(_options(arguments))
     return run_and_report(
         _options(arguments), quiet=arguments.quiet, as_json=arguments.json, resume=arguments.resume
     )
@@ -256,6 +306,14 @@ def _report(arguments: argparse.Namespace) -> int:
     from kbench.commands import report
 
     return report(arguments.run, arguments.results, arguments.reports, arguments.out, as_json=arguments.json)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from kbench.commands import compare
+
+    return compare(
+        arguments.base, arguments.head, arguments.results, force=arguments.force, as_json=arguments.json
+    )
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

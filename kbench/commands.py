@@ -89,6 +89,34 @@ def report(reference: str, results: Path, reports: Path, out: Path | None, *, as
     return 0
 
 
+def compare(base: str, head: str, results: Path, *, force: bool, as_json: bool) -> int:
+    """Prints what changed from one stored run to another."""
+    from kbench.explain import across
+    from kbench.store import load_run
+
+    result = across.compare_runs(load_run(base, results), load_run(head, results), force)
+    if as_json:
+        print(json.dumps(across.as_data(result), indent=1))
+    else:
+        Console().print(across.render(result))
+    return 0
+
+
+def dry_run(options: Options) -> int:
+    """Prints what a run would measure, and how long that takes."""
+    from kbench import doctor as wing
+    from kbench.host import builds
+    from kbench.host.local import LocalHost
+    from kbench.measure.plan import make_plan
+    from kbench.measure.schedule import render, schedule
+
+    with LocalHost(builds.programs()) as host:
+        plan = make_plan(options, wing.probe(host))
+    print(f"where: {plan.why}")
+    Console().print(render(plan, options, schedule(plan, options)))
+    return 0
+
+
 def doctor(*, as_json: bool) -> int:
     """Prints what this machine can run; 3 when it can measure nothing."""
     from kbench import doctor as wing

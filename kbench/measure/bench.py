@@ -76,14 +76,14 @@ class Benches:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
-    def add(self, testbed: Testbed, datapath: type[Datapath], options: Any, work: Work) -> Bench:
-        """A bench with `datapath` attached; its sink is not started yet."""
+    def add(self, name: str, testbed: Testbed, datapath: type[Datapath], options: Any, work: Work) -> Bench:
+        """A bench called `name` with `datapath` attached; its sink is not started yet."""
         self._stack.enter_context(testbed)
         attached = datapath(testbed, options)
         self._stack.callback(attached.detach)
         attached.attach(work)
         bench = Bench(
-            name=datapath.name,
+            name=name,
             host=testbed.host,
             testbed=testbed,
             datapath=attached,

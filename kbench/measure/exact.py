@@ -9,11 +9,13 @@ that everything that happens once (set-up, the first packets) cancels.
 from __future__ import annotations
 
 from kbench.measure.bench import Bench
+from kbench.measure.block import Block
 from kbench.measure.generators.base import Load
 from kbench.measure.observe import Setting, observe
 from kbench.measure.trial import run_trial
 from kbench.model import Trial
 
+ROUNDS = 5
 COUNTS = (5_000, 20_000)
 """Packets offered in the two halves of an exact trial."""
 
@@ -22,6 +24,23 @@ WARM_UP = 2_000
 
 DURATION_LIMIT_S = 600.0
 """Guest seconds after which a generator gives up; a bound only, the count ends it."""
+
+
+def exact_rounds(block: Block) -> None:
+    """Baseline and datapaths in turn; on one topology, as nothing in them varies but by what ran before."""
+    place, case = block.place, block.prepared.case
+    baseline = block.dummy_baseline()
+    first = place.first_round(case, "exact")
+    title = place.title(case, "instructions per packet")
+    with place.reporter.bar(title, (ROUNDS - first) * (len(block.benches) + 1)) as bar:
+        for bench in (baseline, *block.benches):
+            warm_up(bench, block.setting)
+        for round_ in range(first, ROUNDS):
+            base = place.keep(exact_trial(baseline, block.setting, round_, None))
+            bar.advance()
+            for bench in block.benches:
+                place.keep(exact_trial(bench, block.setting, round_, base.instructions_per_packet))
+                bar.advance()
 
 
 def warm_up(bench: Bench, setting: Setting) -> None:

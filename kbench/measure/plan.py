@@ -18,6 +18,17 @@ from kbench.model import Case, Function, Part, Placement
 FUNCTIONS: tuple[Function, ...] = ("forward", "filter", "drop")
 Where = Literal["auto", "host", "lab"]
 LabMode = Literal["exact", "functional"]
+Search = Literal["mlr", "tst009"]
+
+METHODS = {
+    "max": "maximum forwarding rate at overload, with its loss (RFC 2889), and latency at one common load",
+    "throughput": "highest load without loss (NDR) and with a stated loss ratio (PDR), by a search (RFC 2544)",
+    "loss-curve": "loss ratio from the maximum downwards in steps of 10 % (RFC 2544, 26.3)",
+    "latency": "latency at 0, 10, 50 and 90 % of each datapath's own PDR, and at one common load (RFC 8219)",
+    "back-to-back": "longest burst without loss, and the buffer that explains it (RFC 9004)",
+    "cpu-at-load": "CPU time per packet at a load that is the same for all, and what polling costs without any",
+}
+"""What can be measured; all but `max` need real time."""
 
 UNFAIR_PKTGEN_XDP = (
     "pktgen over veth makes xdp look bad: pktgen's socket buffers are shared, so veth copies each packet before"
@@ -85,9 +96,24 @@ class Options:
     flows: int = 256
     match_share: float = 1.0
     seed: int = 1
+    methods: tuple[str, ...] = ("max",)
     load_pps: float | None = None
-    rounds: int = 20
-    duration_s: float = 0.3
+    rounds: int = 30
+    blocks: int = 5
+    duration_s: float = 0.1
+    until_ci: float | None = None
+    """Half-width of the ratios' intervals, as a share, at which sampling ends; None: after `rounds`."""
+    budget_s: float = 300.0
+    """Seconds after which `until_ci` gives up."""
+    search: Search = "mlr"
+    pdr_loss: float = 0.005
+    trial_s: float = 0.3
+    """Length of a final trial of a search, of a step of a loss curve, of a latency trial."""
+    repeats: int = 5
+    """How often a search, a loss curve, a burst search is made, each time on topologies built anew."""
+    settle_s: float = 0.0
+    """Pause after each trial (RFC 2544, 23)."""
+    profile: str | None = None
     placement: Placement = "same"
     af_packet_ring: str = "v3"
     xdp_mode: str = "native"
@@ -152,12 +178,9 @@ def make_plan(options: Options, can: Abilities) -> Plan:
 
     Raises UsageError for bad options, EnvironmentProblem for what this machine can't do.
     """
-    if options.load_pps is not None and options.load_pps < 1:
-        raise UsageError("--load must be 'max' or at least 1 packet/s")
-    if options.rounds < 1:
-        raise UsageError("--rounds must be at least 1")
-    if not 0.05 <= options.duration_s <= 600:
-        raise UsageError("--duration must be between 0.05 and 600 seconds")
+    _refuse_bad_numbers(options)
+    for name in options.methods:
+        one_of("method", name, list(METHODS))
     asked = options.datapaths
     for name in asked or ():
         one_of("datapath", name, list(DATAPATHS))
@@ -193,12 +216,35 @@ def make_plan(options: Options, can: Abilities) -> Plan:
     return Plan(cases, parts, why, tuple(notices))
 
 
+def _refuse_bad_numbers(options: Options) -> None:
+    """What no machine could measure."""
+    if options.load_pps is not None and options.load_pps < 1:
+        raise UsageError("--load must be 'max' or at least 1 packet/s")
+    for flag, number, low, high in (
+        ("--rounds", options.rounds, 1, 100_000),
+        ("--blocks", options.blocks, 1, 1000),
+        ("--repeats", options.repeats, 1, 1000),
+        ("--duration", options.duration_s, 0.05, 600),
+        ("--trial", options.trial_s, 0.05, 600),
+        ("--budget", options.budget_s, 1, 7 * 86400),
+    ):
+        if not low <= number <= high:
+            raise UsageError(f"{flag} must be between {low} and {high}")
+    for flag, share in (("--until-ci", options.until_ci), ("--pdr-loss", options.pdr_loss)):
+        if share is not None and not 0.0001 <= share <= 0.5:
+            raise UsageError(f"{flag} must be between 0.01% and 50%")
+    if options.blocks > options.rounds:
+        raise UsageError(f"--rounds {options.rounds} can't be parted into {options.blocks} blocks")
+
+
 def _auto(options: Options, can: Abilities) -> tuple[tuple[Part, ...], str]:
     answers = {name: can_run(can, name) for name in options.datapaths or DATAPATHS} | {"pktgen": can.pktgen}
     lacks = "; ".join(f"no {name} ({answer.why})" for name, answer in answers.items() if not answer.ok)
     if not lacks:
         return _host_only(options, can)
     host = _host_part(options, can, lacks)
+    if options.methods != ("max",):
+        return (host,), f"on the host only, as {', '.join(options.methods)} need real time; it has {lacks}"
     if can.lab.ok:
         why = (
             f"two parts, because of this host: {lacks}. On it what it can run, at real speed; in the lab all"
@@ -244,6 +290,8 @@ def _lab_part(options: Options, can: Abilities, reason: str) -> Part:
         raise EnvironmentProblem(f"the lab can't run here: {can.lab.why}; {can.lab.what_to_do}")
     if options.load_pps is not None and options.where == "lab":
         raise UsageError("the lab offers exact counts, not rates: leave --load out, or use --where host")
+    if options.methods != ("max",):
+        raise UsageError("the lab has no real time, which methods other than max need: use --where host")
     if options.placement == "split" and options.where == "lab" and options.lab_mode == "exact":
         raise UsageError("the lab's exact mode has one CPU: use --placement same, or --lab-mode functional")
     names = tuple(options.datapaths or DATAPATHS)

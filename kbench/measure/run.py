@@ -27,6 +27,7 @@ from kbench.host.local import LocalHost
 from kbench.measure.plan import Abilities, Options, Plan, make_plan
 from kbench.measure.reporter import Reporter
 from kbench.measure.session import Session
+from kbench.measure.workplace import Workplace
 from kbench.model import Part, Trial
 from kbench.store import Run, RunStore, load_run, new_run_id
 
@@ -145,7 +146,7 @@ class _Run:
         return failed
 
     def _measure(self, part: Part, host: Host, scratch: str, cpus: int, journal: Journal | None) -> list[str]:
-        session = Session(
+        place = Workplace(
             host=host,
             part=part,
             options=self.options,
@@ -157,6 +158,7 @@ class _Run:
             reporter=self.reporter,
             earlier=self.earlier,
         )
+        session = Session(place)
         session.measure(self.plan.cases, verify_only=self.verify_only)
         return session.failed
 

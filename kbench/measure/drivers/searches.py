@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Methods that look for a limit: throughput, loss curve, back-to-back frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kbench.measure.bench import Bench
+from kbench.measure.block import Block
+from kbench.measure.drivers.job import Ceiling, Job
+from kbench.measure.generators.base import Load
+from kbench.measure.methods.back_to_back import Bursts, back_to_back
+from kbench.measure.methods.base import Budget
+from kbench.measure.methods.goals import ndr_and_pdr
+from kbench.measure.methods.loads import IDLE_PPS
+from kbench.measure.methods.loss_curve import loss_curve
+from kbench.measure.methods.mlrsearch import mlrsearch
+from kbench.measure.methods.tst009 import Bswlv, bswlv
+from kbench.measure.reporter import Bar
+from kbench.model import Trial
+
+SUM_OF_TRIALS = 4
+"""A search goal's duration sum, in final trials."""
+TRIALS_MAX = 300
+"""Of one search: far more than it needs, so that one that can't settle ends and says so."""
+BURST_LIMIT_S = 600.0
+BURST_STEP_FRAMES = 64
+"""Frames leave the generator in batches of this many."""
+
+
+def throughput(job: Job) -> None:
+    """NDR and PDR of each datapath."""
+
+    def on_block(block: Block, bar: Bar) -> None:
+        ceiling = job.ceiling(block)
+        job.each(block, bar, "throughput", lambda bench: _search(job, block, bench, ceiling))
+
+    job.on_blocks("throughput", job.place.options.repeats, on_block)
+
+
+def _search(job: Job, block: Block, bench: Bench, ceiling: Ceiling) -> dict[str, Any]:
+    options = job.place.options
+    measure = job.measure(block, bench, "search")
+    budget = Budget(TRIALS_MAX, TRIALS_MAX * job.seconds)
+    if options.search == "tst009":
+        return bswlv(measure, IDLE_PPS, ceiling.paced_pps, Bswlv(trial_s=job.seconds), budget).values()
+    goals = ndr_and_pdr(job.seconds, SUM_OF_TRIALS * job.seconds, pdr_loss_ratio=options.pdr_loss)
+    found = mlrsearch(measure, IDLE_PPS, ceiling.paced_pps, goals, budget)
+    job.remember(bench, found)
+    return found.values()
+
+
+def curve(job: Job) -> None:
+    """Loss ratio by load, from the generator's ceiling downwards."""
+
+    def on_block(block: Block, bar: Bar) -> None:
+        top = job.ceiling(block).paced_pps
+
+        def make(bench: Bench) -> dict[str, Any]:
+            return loss_curve(job.measure(block, bench, "loss"), top, job.seconds).values()
+
+        job.each(block, bar, "loss-curve", make)
+
+    job.on_blocks("loss curve", job.place.options.repeats, on_block)
+
+
+def bursts(job: Job) -> None:
+    """Longest burst without loss. All repeats are on one topology, as each is a search of its own."""
+
+    def on_block(block: Block, bar: Bar) -> None:
+        ask = Bursts(
+            job.ceiling(block).rate_pps, step_frames=BURST_STEP_FRAMES, repeats=job.place.options.repeats
+        )
+
+        def make(bench: Bench) -> dict[str, Any]:
+            def burst(frames: int) -> Trial:
+                return job.trial(block, bench, Load(None, BURST_LIMIT_S, count=frames), "burst")
+
+            return back_to_back(burst, ask, job.known(bench, "ndr")).values()
+
+        job.each(block, bar, "back-to-back", make)
+
+    job.on_blocks("back-to-back frames", 1, on_block)
