@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Client of kb-agent: turns requests into lines and replies into messages.
 
-The protocol is described at the head of userspace/agent/agent.c.
+The protocol is described in docs/programs.md, section "The agent".
 
 Two threads own the connection, one for each direction. Everybody else only touches queues, whose operations
 are atomic, so a KeyboardInterrupt at any moment leaves the stream and the client's state whole.
@@ -22,7 +22,7 @@ from urllib.parse import quote_from_bytes, unquote
 
 from kbench.errors import MeasureError
 
-PROTOCOL = 1
+PROTOCOL = 2
 READ_BYTES = 1 << 18
 PAYLOAD_REPLIES = frozenset({"out", "err", "data"})
 LAST_REPLIES = frozenset({"exit", "fail", "hello", "ok", "data", "stat"})

@@ -74,13 +74,15 @@ class Host(ABC):
         argv: Sequence[str],
         netns: str | None,
         cpu: int | None,
-        stdin: bytes,
+        stdin: bytes | None,
         env: Mapping[str, str] | None,
     ) -> Process:
+        """Sends the request; stdin None leaves it open."""
         environment = [f"{key}={value}" for key, value in (env or {}).items()]
         where = "-" if cpu is None else str(cpu)
-        words = [netns or "-", where, str(len(stdin)), str(len(environment)), *environment, *argv]
-        spawn_id, mailbox = self._client.send("spawn", *words, payload=stdin)
+        given = "-" if stdin is None else str(len(stdin))
+        words = [netns or "-", where, given, str(len(environment)), *environment, *argv]
+        spawn_id, mailbox = self._client.send("spawn", *words, payload=stdin or b"")
         return Process(self._client, list(argv), spawn_id, mailbox, self.describe_loss)
 
     def run(
@@ -114,14 +116,18 @@ class Host(ABC):
         ready: bool = True,
         timeout_s: float = 20.0,
         stdin: bytes = b"",
+        stdin_open: bool = False,
         env: Mapping[str, str] | None = None,
         cpu: int | None = None,
     ) -> Process:
         """Start a program and wait until it says that it is ready (with `ready`), or has been started.
 
         `cpu` pins the process before it runs; programs of kbench rather take ``--cpu`` and confirm it.
+        `stdin_open` (then `stdin` must be empty): `Process.send_line` writes to it, `Process.end_input` ends it.
         """
-        process = self._spawn(argv, netns, cpu, stdin, env)
+        if stdin and stdin_open:
+            raise ValueError("stdin is either given or left open")
+        process = self._spawn(argv, netns, cpu, None if stdin_open else stdin, env)
         try:
             process.wait_started(timeout_s)
             if ready:

@@ -6,6 +6,8 @@ Not for use by several threads at once.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import queue
 import signal as signals
@@ -151,6 +153,37 @@ class Process:
             if self.code is None:
                 self.wait(5.0, check=False)
             self.raise_for_code(f"before it got {signals.Signals(sig).name}")
+
+    def send_line(self, text: str) -> None:
+        """Write a line to its stdin, which was left open; returns when the agent has it.
+
+        What the program has not read yet waits in the agent, up to 1 MB. MeasureError when the program has ended
+        (what its status means, as in `raise_for_code`), has closed its stdin, or does not read.
+        """
+        self._write(text.encode() + b"\n")
+
+    def end_input(self) -> None:
+        """End its stdin, behind what was written before; MeasureError as for `send_line`."""
+        self._write(b"")
+
+    def _write(self, data: bytes) -> None:
+        reply = self._client.request("write", self._id, str(len(data)), payload=data)
+        if reply.kind == LOST:
+            raise MeasureError(f"{self.name}: {self._describe_loss()}")
+        if reply.kind != "fail":
+            return
+        code = int(reply.words[0])
+        why = {errno.ENOBUFS: "it does not read its stdin", errno.EPIPE: "its stdin is closed"}.get(
+            code, reply.words[1]
+        )
+        if code in (errno.ESRCH, errno.EPIPE):
+            with contextlib.suppress(
+                MeasureError
+            ):  # mostly stdin is closed because the program ends just now
+                self.wait(1.0, check=False)
+            if self.code is not None:
+                self.raise_for_code("before it could be written to")
+        raise MeasureError(f"{self.name} can't be written to: {why}{self._tail_clause()}")
 
     def snapshot(self, timeout_s: float = ANSWER_S) -> Event:
         """Counters as of now (SIGUSR1)."""

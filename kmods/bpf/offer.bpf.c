@@ -22,6 +22,7 @@ struct {
 
 const volatile struct kb_offer_config config;
 
+struct kb_offer_load load;
 struct kb_offer_state state;
 struct kb_offer_group groups[KB_OFFER_GROUPS_MAX];
 __u64 gap_buckets[KB_HIST_BUCKETS];
@@ -35,7 +36,7 @@ static __always_inline __u16 fold(__u64 sum)
 	return (__u16)sum;
 }
 
-/* May a packet be sent now? With a rate, each has its time. */
+/* May the next burst of packets be sent now? With a rate, each has its time. */
 static __always_inline int is_due(__u64 now)
 {
 	__u64 elapsed, behind, gap;
@@ -43,11 +44,12 @@ static __always_inline int is_due(__u64 now)
 
 	if (!state.sent) {
 		state.first_ns = now;
-		state.due = config.period;
+		state.due = load.step;
 		return 1;
 	}
 	elapsed = now - state.first_ns;
-	if (config.duration_ns && elapsed >= config.duration_ns) {
+	if (load.duration_ns && elapsed >= load.duration_ns) {
+		state.end_ns = state.first_ns + load.duration_ns;
 		state.done = 1;
 		return 0;
 	}
@@ -62,7 +64,7 @@ static __always_inline int is_due(__u64 now)
 		state.skipped += behind;
 		state.due = elapsed;
 	}
-	state.due += config.period;
+	state.due += load.step;
 	if (config.gaps) {
 		gap = now - state.last_ns;
 		index = kb_hist_index(gap);
@@ -131,19 +133,28 @@ int offer(struct xdp_md *ctx)
 
 	if (state.done)
 		return XDP_DROP;
-	last = *(volatile __u32 *)&state.stop || number + 1 == config.count;
-	if (config.period) {
-		now = bpf_ktime_get_ns();
-		if (!is_due(now)) {
-			if (*(volatile __u32 *)&state.stop)
-				state.done = 1;
-			return XDP_DROP;
+	last = *(volatile __u32 *)&state.stop || number + 1 == load.count;
+	if (load.step) {
+		if (!state.credit) {
+			now = bpf_ktime_get_ns();
+			if (!is_due(now)) {
+				if (*(volatile __u32 *)&state.stop && !state.done) {
+					state.end_ns = now;
+					state.done = 1;
+				}
+				return XDP_DROP;
+			}
+			state.credit = load.burst;
 		}
+		state.credit--;
+		/* The last packet of a burst may be the last of all, whose time is told. */
+		if (!now && (last || !state.credit))
+			now = bpf_ktime_get_ns();
 	} else if (config.timestamp || last || !(number % KB_OFFER_CLOCK_EVERY)) {
 		now = bpf_ktime_get_ns();
 		if (!number)
 			state.first_ns = now;
-		else if (config.duration_ns && now - state.first_ns >= config.duration_ns)
+		else if (load.duration_ns && now - state.first_ns >= load.duration_ns)
 			last = 1;
 	}
 	if (index >= KB_OFFER_GROUPS_MAX)
@@ -152,8 +163,10 @@ int offer(struct xdp_md *ctx)
 	state.group = index + 1 < config.groups ? index + 1 : 0;
 	if (write_frame(ctx, group, config.timestamp ? now : 0, (__u32)number))
 		return XDP_ABORTED;
-	if (last)
+	if (last) {
+		state.end_ns = now;
 		state.done = 1;
+	}
 	state.sent = number + 1;
 	if (now) {
 		state.last_ns = now;

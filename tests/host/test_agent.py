@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -89,6 +90,61 @@ def test_stdin_is_what_was_given_and_otherwise_empty(local_host: Host) -> None:
     expected = subprocess.run(["sha256sum"], input=data, capture_output=True, check=True).stdout.decode()
     assert done.stdout == expected
     assert local_host.run(["cat"]).stdout == ""
+
+
+def test_lines_to_a_running_program(local_host: Host) -> None:
+    echo = local_host.start(["cat"], ready=False, stdin_open=True)
+    for i in range(3):
+        echo.send_line(json.dumps({"event": "echo", "text": f"ä {i}%"}))
+        assert echo.wait_event("echo", 20)["text"] == f"ä {i}%"
+    echo.end_input()
+    assert len(echo.wait(20).events) == 3
+    with pytest.raises(MeasureError, match="exit status 0 before it could be written to"):
+        echo.send_line("late")
+
+
+def test_what_a_program_does_not_read_waits_and_has_a_limit(local_host: Host) -> None:
+    """A pipe holds 64 KiB: the agent goes on serving others, keeps 1 MB more, and refuses what is beyond."""
+    line = "x" * 99_999
+    busy = local_host.start(["sh", "-c", "kill -STOP $$; exec wc -c"], ready=False, stdin_open=True)
+    sent = 0
+    with pytest.raises(MeasureError, match="it does not read its stdin"):
+        for _ in range(20):
+            busy.send_line(line)
+            sent += 1
+    assert 10 <= sent <= 11
+    assert local_host.run(["echo", "served"]).stdout == "served\n"
+    busy.end_input()
+    with pytest.raises(MeasureError, match="its stdin is closed"):
+        busy.send_line("more")
+    busy.signal(signal.SIGCONT)
+    assert int(busy.wait(20).stdout) == sent * 100_000
+
+
+def test_writing_to_a_program_that_went_away(local_host: Host, tmp_path: Path) -> None:
+    text = "sys.stdin.readline(); sys.exit(print('kb-test: it broke', file=sys.stderr) or 1)"
+    process = local_host.start(script(tmp_path, text), ready=False, stdin_open=True)
+    process.send_line("go")
+    with pytest.raises(MeasureError, match=r"kb-test ended with exit status 1 before .*it broke"):
+        for _ in range(1000):  # the first ones may still fit into the pipe
+            process.send_line("more")
+            time.sleep(0.01)
+    closed = 'os.close(0); print(\'{"event":"ready"}\', flush=True); time.sleep(60)'
+    deaf = local_host.start(script(tmp_path, closed), stdin_open=True)
+    with pytest.raises(MeasureError, match="its stdin is closed"):
+        deaf.send_line("anyone?")
+    shut = local_host.start(["sleep", "60"], ready=False)
+    with pytest.raises(MeasureError, match="its stdin is closed"):
+        shut.send_line("never open")
+
+
+def test_the_connections_end_is_the_end_of_input(bin_dir: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    code = f"trap '' TERM; cat; echo end >{told}"
+    with LocalHost(bin_dir) as host:
+        reader = host.start(["sh", "-c", code], ready=False, stdin_open=True)
+        host.run(["sh", "-c", f"while ! grep -q SigIgn.*4... /proc/{reader.pid}/status; do sleep 0.01; done"])
+    assert gone(reader.pid) and told.read_text() == "end\n"
 
 
 def test_many_at_once(local_host: Host) -> None:
@@ -288,6 +344,7 @@ def raw_agent(bin_dir: Path, data: bytes) -> tuple[bytes, int]:
         b"get",
         b"get 1 -",
         b"spawn 1 - - x 0 true",
+        b"write 1 2 -",
         b"put 1 - /x 644 - -5",
         b"get 1;2 - /x",
         b"get 1 - /%zz",
@@ -296,7 +353,7 @@ def raw_agent(bin_dir: Path, data: bytes) -> tuple[bytes, int]:
 )
 def test_what_is_no_request_ends_the_connection(bin_dir: Path, line: bytes) -> None:
     out, code = raw_agent(bin_dir, b"hello 7\n" + line + b"\nhello 8\n")
-    assert out.startswith(b"hello 7 1 ") and b"hello 8" not in out
+    assert out.startswith(b"hello 7 2 ") and b"hello 8" not in out
     assert code == 1
 
 

@@ -5,39 +5,7 @@
  * virtio port (--init: as the first process of the lab, see init.c). When the connection ends,
  * everything it started ends.
  *
- * Protocol
- *
- * A message is a line of words, parted by one space each. Every word is percent-encoded like a URL
- * (at least
- * '%', space and control characters; an empty word is an empty word). N bytes of payload follow the
- * line where said so. ID (at most 32 letters and digits) is chosen by the client, is unique among
- * the requests under way, and stands in every reply to that request; any number of requests may be
- * under way. NETNS is a name in /run/netns, or "-" for the agent's own namespace; in one,
- * /sys/class/net, /proc/net and /proc/sys/net are that namespace's.
- *
- * Requests
- *   hello ID                                   -> hello ID PROTOCOL PID KERNEL-RELEASE
- *   spawn ID NETNS CPU|- N ENVS ENV... ARGV... -> started ID PID, then out, err, and exit; or fail
- *         + N bytes: the program's stdin         ENVS counts the NAME=VALUE words, added to the
- * agent's own kill ID CHILD SIGNAL                       -> ok ID; CHILD is the ID of the spawn;
- * SIGKILL goes to its whole process group, others to the program alone get ID NETNS PATH -> data ID
- * N + N bytes put ID NETNS PATH MODE FLAGS N + N bytes   -> ok ID; MODE is octal and for a new
- * file; FLAGS are "-" or letters of a (append), p (make parent directories), x (must be new). One
- * write(), so that errors of /proc and /sys come back list ID NETNS PATH                         ->
- * data ID N + names of a directory's entries, each ended by NUL stat ID NETNS PATH -> stat ID MODE
- * SIZE; MODE octal as in st_mode, links not followed mkdir ID PATH MODE                         ->
- * ok ID remove ID PATH                             -> ok ID; a file or an empty directory poweroff
- * ID                                -> ok ID, then the connection ends (and with --init the
- * machine)
- *
- * Replies besides those above
- *   out ID N + N bytes, err ID N + N bytes     what the program wrote to stdout, stderr
- *   exit ID STATUS                             exit code, or minus the signal that killed it; comes
- * after all output fail ID ERRNO MESSAGE                      instead of the reply
- *
- * A program that ends takes the rest of its process group with it. At the end of the connection
- * each program's group gets SIGTERM, after 2 s SIGKILL, and what else descends from them is killed.
- * A line that can't be understood ends the connection.
+ * The protocol, requests and replies, is in docs/programs.md, section "The agent".
  */
 #include "agent.h"
 
@@ -144,11 +112,12 @@ static const struct verb {
 	int payload_word; /* the word that holds the payload's length; 0: none follows */
 	void (*run)(const struct request *req);
 } verbs[] = {
-	{ "hello", 2, 0, do_hello },	 { "spawn", 7, 4, child_spawn },
-	{ "kill", 4, 0, child_kill },	 { "get", 4, 0, file_get },
-	{ "put", 7, 6, file_put },	 { "list", 4, 0, file_list },
-	{ "stat", 4, 0, file_stat },	 { "mkdir", 4, 0, file_mkdir },
-	{ "remove", 3, 0, file_remove }, { "poweroff", 2, 0, do_poweroff },
+	{ "hello", 2, 0, do_hello },	   { "spawn", 7, 4, child_spawn },
+	{ "write", 4, 3, child_write },	   { "kill", 4, 0, child_kill },
+	{ "get", 4, 0, file_get },	   { "put", 7, 6, file_put },
+	{ "list", 4, 0, file_list },	   { "stat", 4, 0, file_stat },
+	{ "mkdir", 4, 0, file_mkdir },	   { "remove", 3, 0, file_remove },
+	{ "poweroff", 2, 0, do_poweroff },
 };
 
 static int hex_digit(char c)
@@ -243,7 +212,7 @@ static int serve_one(void)
 	verb = &verbs[i];
 	if (req.words < verb->min_words)
 		goto out;
-	if (verb->payload_word) {
+	if (verb->payload_word && !(verb->run == child_spawn && !strcmp(req.word[4], "-"))) {
 		if (!parse_number(req.word[verb->payload_word], 0, AGENT_PAYLOAD_MAX, &len))
 			goto out;
 		req.payload_len = len;
@@ -357,7 +326,7 @@ int serve(int in, int out)
 		if (fds[0].revents)
 			end |= read_signals(signals);
 		if (!full)
-			child_read(fds, discard_output);
+			child_transfer(fds, discard_output);
 		child_drain(discard_output);
 		if (fds[1].revents)
 			end |= !read_input(in);
@@ -372,6 +341,7 @@ int serve(int in, int out)
 		if ((end || want_end) && !deadline) {
 			write_output(out);
 			discard_output = true;
+			child_end_input_all();
 			child_signal_all(SIGTERM);
 			deadline = kb_now_ns() + GRACE_NS;
 		}

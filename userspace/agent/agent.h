@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the parts of kb-agent share. The protocol is at the head of agent.c. */
+/* What the parts of kb-agent share. The protocol is in docs/programs.md. */
 #ifndef KB_AGENT_H
 #define KB_AGENT_H
 
@@ -8,12 +8,13 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#define AGENT_PROTOCOL 1
+#define AGENT_PROTOCOL 2
 #define AGENT_LINE_MAX (1 << 20) /* bytes of a request's line */
 #define AGENT_PAYLOAD_MAX                                                                          \
 	(512UL << 20)		   /* bytes that follow a line, and of a file that get returns */
 #define AGENT_FRAME_MAX (64 << 10) /* bytes of one out or err frame */
 #define AGENT_OUT_HIGH (1 << 20)   /* above this nothing is read that would make more output */
+#define AGENT_STDIN_MAX (1 << 20)  /* bytes that wait for a program to read its stdin */
 
 /* buffer.c: bytes in flight; data starts at bytes + start. */
 struct buffer {
@@ -43,13 +44,15 @@ int serve(int in, int out);
 
 /* child.c */
 void child_spawn(const struct request *req);
+void child_write(const struct request *req);
 void child_kill(const struct request *req);
 void child_reap(void);
 int child_pollfds(struct pollfd **fds, int used);
-void child_read(const struct pollfd *fds, bool discard);
+void child_transfer(const struct pollfd *fds, bool discard);
 void child_drain(bool discard);
 bool child_any(void);
 void child_signal_all(int sig);
+void child_end_input_all(void);
 void child_kill_descendants(void);
 
 /* netns.c */

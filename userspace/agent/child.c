@@ -25,8 +25,11 @@ struct child {
 	pid_t pid;
 	bool reaped;
 	int status;
-	int fd[2];   /* stdout and stderr; -1 once drained */
-	int slot[2]; /* their places in the array of poll() */
+	int fd[2];    /* stdout and stderr; -1 once drained */
+	int in;	      /* stdin, if that was left open; -1 otherwise, and once it is closed */
+	bool in_ends; /* closed as soon as `pending` is written */
+	struct buffer pending; /* what its stdin did not take yet */
+	int slot[3];	       /* places of fd and in in the array of poll() */
 };
 
 static const char *const stream_name[2] = { "out", "err" };
@@ -104,6 +107,7 @@ child_run(const struct request *req, int envs, const int files[3], int report, p
 	child_fail(report, errno, argv[0]);
 }
 
+/* An end to read from that has all of the payload, and then the end of file. */
 static int payload_file(const struct request *req)
 {
 	size_t at = 0;
@@ -126,6 +130,20 @@ static int payload_file(const struct request *req)
 	return fd;
 }
 
+/* A pipe if stdin is to stay open, whose other end is `keep`. */
+static int open_stdin(const struct request *req, int *keep)
+{
+	int pair[2];
+
+	if (strcmp(req->word[4], "-"))
+		return payload_file(req);
+	if (pipe2(pair, O_CLOEXEC))
+		return -1;
+	fcntl(pair[1], F_SETFL, O_NONBLOCK);
+	*keep = pair[1];
+	return pair[0];
+}
+
 static void close_all(int *fds, int count)
 {
 	while (count--)
@@ -135,8 +153,8 @@ static void close_all(int *fds, int count)
 
 void child_spawn(const struct request *req)
 {
-	/* 0 stdin; 1, 2 ends of the child; 3, 4 our ends; 5, 6 the report's pipe */
-	int fds[7] = { -1, -1, -1, -1, -1, -1, -1 }, pair[2], i;
+	/* 0..2 the child's ends; 3, 4 ours of 1 and 2; 5, 6 the report's pipe; 7 ours of 0 */
+	int fds[8] = { -1, -1, -1, -1, -1, -1, -1, -1 }, pair[2], i;
 	struct start_failure failure;
 	const char *id = req->word[1];
 	pid_t agent = getpid(), pid;
@@ -147,7 +165,7 @@ void child_spawn(const struct request *req)
 	    (strcmp(req->word[3], "-") && !parse_number(req->word[3], 0, CPU_SETSIZE - 1, &cpu)) ||
 	    child_find(id))
 		return reply_fail(id, EINVAL, "spawn");
-	fds[0] = payload_file(req);
+	fds[0] = open_stdin(req, &fds[7]);
 	for (i = 1; i <= 2; i++) {
 		if (pipe2(pair, O_CLOEXEC))
 			goto fail;
@@ -168,7 +186,7 @@ void child_spawn(const struct request *req)
 	fds[6] = -1;
 	if (read(fds[5], &failure, sizeof(failure)) == sizeof(failure)) {
 		waitpid(pid, NULL, 0);
-		close_all(fds, 7);
+		close_all(fds, 8);
 		return reply_fail(id, failure.error, failure.what);
 	}
 	close_all(fds, 3);
@@ -180,13 +198,58 @@ void child_spawn(const struct request *req)
 	c->pid = pid;
 	c->fd[0] = fds[3];
 	c->fd[1] = fds[4];
+	c->in = fds[7];
 	c->next = children;
 	children = c;
 	return reply("started %s %d", id, pid);
 fail:
 	i = errno;
-	close_all(fds, 7);
+	close_all(fds, 8);
 	reply_fail(id, i, "starting a program");
+}
+
+static void end_input(struct child *c)
+{
+	if (c->in >= 0)
+		close(c->in);
+	c->in = -1;
+	buffer_take(&c->pending, c->pending.len);
+}
+
+/* As much as the program's stdin takes now. */
+static void write_pending(struct child *c)
+{
+	while (c->in >= 0 && c->pending.len) {
+		ssize_t done = write(c->in, c->pending.bytes + c->pending.start, c->pending.len);
+
+		if (done > 0)
+			buffer_take(&c->pending, done);
+		else if (errno == EAGAIN)
+			return;
+		else if (errno != EINTR)
+			end_input(c); /* EPIPE: it has closed its stdin, or has ended */
+	}
+	if (c->in_ends)
+		end_input(c);
+}
+
+/* Takes all bytes or none: what the pipe has no room for waits here, up to a limit. */
+void child_write(const struct request *req)
+{
+	struct child *c = child_find(req->word[2]);
+
+	if (!c || c->reaped)
+		return reply_fail(req->word[1], ESRCH, "write");
+	if (c->in < 0 || c->in_ends)
+		return reply_fail(req->word[1], EPIPE, "write");
+	if (c->pending.len + req->payload_len > AGENT_STDIN_MAX)
+		return reply_fail(req->word[1], ENOBUFS, "write");
+	buffer_add(&c->pending, req->payload, req->payload_len);
+	c->in_ends = !req->payload_len;
+	write_pending(c);
+	if (c->in < 0 && !c->in_ends)
+		return reply_fail(req->word[1], EPIPE, "write");
+	reply("ok %s", req->word[1]);
 }
 
 void child_kill(const struct request *req)
@@ -244,8 +307,8 @@ static bool read_stream(struct child *c, int stream, bool discard)
 	return false;
 }
 
-/* Entries for poll() of all open streams, behind `used` entries of the caller. Returns the number
- * of all. */
+/* Entries for poll() of all streams that wait, behind `used` entries of the caller. Returns the
+ * number of all. */
 int child_pollfds(struct pollfd **fds, int used)
 {
 	static struct pollfd *all;
@@ -254,32 +317,39 @@ int child_pollfds(struct pollfd **fds, int used)
 	struct child *c;
 
 	for (c = children; c; c = c->next)
-		need += 2;
+		need += 3;
 	if (need > room) {
 		room = need * 2;
 		all = realloc(all, room * sizeof(*all));
 		if (!all)
 			kb_die(KB_EXIT_FAILED, "out of memory");
 	}
-	for (c = children; c; c = c->next)
+	for (c = children; c; c = c->next) {
 		for (i = 0; i < 2; i++) {
 			c->slot[i] = used++;
 			all[c->slot[i]] = (struct pollfd){ .fd = c->fd[i], .events = POLLIN };
 		}
+		c->slot[2] = used++;
+		all[c->slot[2]] =
+			(struct pollfd){ .fd = c->pending.len ? c->in : -1, .events = POLLOUT };
+	}
 	*fds = all;
 	return used;
 }
 
 /* After poll(), and before any child is added or removed. */
-void child_read(const struct pollfd *fds, bool discard)
+void child_transfer(const struct pollfd *fds, bool discard)
 {
 	struct child *c;
 	int i;
 
-	for (c = children; c; c = c->next)
+	for (c = children; c; c = c->next) {
 		for (i = 0; i < 2; i++)
 			if (c->fd[i] >= 0 && fds[c->slot[i]].revents)
 				read_stream(c, i, discard);
+		if (c->in >= 0 && fds[c->slot[2]].revents)
+			write_pending(c);
+	}
 }
 
 /*
@@ -306,6 +376,8 @@ void child_drain(bool discard)
 			continue;
 		}
 		close_all(c->fd, 2);
+		end_input(c);
+		free(c->pending.bytes);
 		reply("exit %s %d", c->id, c->status);
 		*link = c->next;
 		free(c);
@@ -324,6 +396,14 @@ void child_signal_all(int sig)
 	for (c = children; c; c = c->next)
 		if (!c->reaped)
 			kill(-c->pid, sig);
+}
+
+void child_end_input_all(void)
+{
+	struct child *c;
+
+	for (c = children; c; c = c->next)
+		end_input(c);
 }
 
 /* Kill and reap all that is still below us: programs that left their group and were orphaned. */

@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from types import TracebackType
+from typing import Any, ClassVar, Self
 
-from kbench.errors import MeasureError
-from kbench.host.base import Host
+from kbench.errors import KbenchError, MeasureError
+from kbench.host.base import Host, Process
 from kbench.host.journal import Journal
 from kbench.measure.testbeds.base import Port, Testbed
+
+START_S = 120.0
+"""Limit for a program's start; an emulated CPU on a busy machine takes long to verify a BPF program."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,8 @@ class Load:
     duration_s: float
     count: int = 0
     timestamp: bool = False
+    gaps: bool = False
+    """Whether the times between packets are wanted (`Offered.raw`); needs a rate."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class Offered:
     last_ns: int
     elapsed_ns: int
     raw: dict[str, Any]
+    intended: int | None = None
+    """Packets that the rate called for while the load ran, see docs/programs.md; None without a rate."""
 
     @property
     def rate_pps(self) -> float | None:
@@ -42,12 +51,22 @@ class Offered:
 
 
 class Generator:
-    """Runs its program once per trial, in the generator's namespace, pinned to its CPU."""
+    """Runs its program in the generator's namespace, pinned to its CPU.
+
+    A resident one is started at its first load and kept for the following ones, because starting costs about as much
+    as a short trial: one process for each port, traffic file, frame size and kind of mark. `close` ends them; as a
+    context manager it closes itself. The others run once for each load.
+    """
 
     name: ClassVar[str]
     program: ClassVar[str]
     timestamps: ClassVar[bool]
     """Whether it can stamp packets with the nanosecond at which they left."""
+    resident: ClassVar[bool]
+    """Whether the program takes one load after the other from its stdin."""
+
+    def __init__(self) -> None:
+        self._processes: dict[tuple[Host, str | None, tuple[str, ...]], Process] = {}
 
     def setup(self, host: Host, journal: Journal | None) -> None:
         """Makes the host able to run it, where that takes a change; the journal undoes it."""
@@ -56,30 +75,35 @@ class Generator:
         """Options of this kind of generator only."""
         return []
 
+    def intended(self, load: Load, raw: dict[str, Any]) -> int | None:
+        """Packets that the load called for while it ran; None without a rate."""
+        return None if load.rate_pps is None else int(raw["intended"])
+
     def offer(self, testbed: Testbed, port: Port, traffic: str, frame_bytes: int, load: Load) -> Offered:
         """Offers `load` out of `port` and returns when it is done.
 
-        Raises MeasureError if the program fails or offers nothing.
+        Raises MeasureError if the program fails or offers nothing. A resident one that fails is given up: the next
+        load starts another. The traffic file must not change as long as one runs.
         """
         argv = [
             testbed.host.program(self.program),
             "--if", port.name,
             "--traffic", traffic,
             "--frame-bytes", str(frame_bytes),
-            "--rate-pps", str(round(load.rate_pps or 0)),
-            "--duration-ms", str(max(1, round(load.duration_s * 1000))),
-            "--count", str(load.count),
             "--cpu", str(testbed.cpus.generator),
             *self.arguments(load),
         ]  # fmt: skip
-        process = testbed.host.start(argv, netns=port.netns, ready=False)
-        finished = process.wait(timeout_s=load.duration_s * 4 + 120)
-        last = [e for e in finished.events if e.get("event") == "counters"]
-        if not last or not last[-1]["sent"]:
+        rate = 0 if load.rate_pps is None else max(1, round(load.rate_pps))  # 0 would be the maximum
+        numbers = (str(rate), str(max(1, round(load.duration_s * 1000))), str(load.count))
+        timeout_s = load.duration_s * 4 + START_S
+        if self.resident:
+            raw = self._next_load(testbed.host, port.netns, argv, " ".join(numbers), timeout_s)
+        else:
+            raw = _only_load(testbed.host, port.netns, argv, numbers, timeout_s)
+        if not raw["sent"]:
             raise MeasureError(
-                f"generator {self.name} offered nothing: {finished.stderr or 'no reason given'}"
+                f"generator {self.name} offered nothing: {port.name} took none of {raw['failed']} packets"
             )
-        raw = last[-1]
         return Offered(
             sent=raw["sent"],
             failed=raw["failed"],
@@ -87,4 +111,62 @@ class Generator:
             last_ns=raw["last_ns"],
             elapsed_ns=raw["elapsed_ns"],
             raw=raw,
+            intended=self.intended(load, raw),
         )
+
+    def _next_load(
+        self, host: Host, netns: str | None, argv: list[str], line: str, timeout_s: float
+    ) -> dict[str, Any]:
+        key = (host, netns, tuple(argv))
+        process = self._processes.get(key)
+        if process is None:
+            process = host.start([*argv, "--resident"], netns=netns, timeout_s=START_S, stdin_open=True)
+            self._processes[key] = process
+        try:
+            process.send_line(line)
+            return process.wait_event("counters", timeout_s)
+        except BaseException:
+            # An interrupted load would answer for the next one.
+            del self._processes[key]
+            process.kill()
+            raise
+
+    def pids(self, netns: str | None) -> list[int]:
+        """Of the resident processes of one namespace."""
+        return [process.pid for key, process in self._processes.items() if key[1] == netns]
+
+    def forget(self, netns: str | None) -> None:
+        """Ends the resident processes of one namespace, which is about to go."""
+        for key in [key for key in self._processes if key[1] == netns]:
+            # Its loads are done and counted: how it ends changes no result.
+            with suppress(KbenchError):
+                self._processes.pop(key).stop()
+
+    def close(self) -> None:
+        """Ends all resident processes; the generator may be used again."""
+        for netns in {key[1] for key in self._processes}:
+            self.forget(netns)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _only_load(
+    host: Host, netns: str | None, argv: list[str], numbers: tuple[str, str, str], timeout_s: float
+) -> dict[str, Any]:
+    """Runs the program for one load."""
+    rate, duration, count = numbers
+    argv = [*argv, "--rate-pps", rate, "--duration-ms", duration, "--count", count]
+    finished = host.start(argv, netns=netns, ready=False).wait(timeout_s)
+    last = [event for event in finished.events if event["event"] == "counters"]
+    if not last:
+        raise MeasureError(f"{argv[0]} printed no counters: {finished.stderr or 'no reason given'}")
+    return last[-1]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kbench.errors import EnvironmentProblem, UsageError
 from kbench.host.base import Host
 from kbench.host.journal import Journal
@@ -15,6 +17,7 @@ class Pktgen(Generator):
     name = "pktgen"
     program = "kb-offer-pktgen"
     timestamps = False
+    resident = False
 
     def setup(self, host: Host, journal: Journal | None) -> None:
         """Loads the module unless it is there; the run's end unloads what it loaded."""
@@ -34,4 +37,10 @@ class Pktgen(Generator):
             raise UsageError(
                 "pktgen can't stamp packets by the nanosecond: measure latency with --generator xdp"
             )
+        if load.gaps:
+            raise UsageError("pktgen does not tell the times between packets: use --generator xdp")
         return []
+
+    def intended(self, load: Load, raw: dict[str, Any]) -> int | None:
+        """The rate times the time that it ran: pktgen does not say what it gave up."""
+        return None if load.rate_pps is None else round(load.rate_pps * raw["elapsed_ns"] / 1e9)

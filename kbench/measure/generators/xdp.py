@@ -11,12 +11,14 @@ from kbench.measure.generators.base import Generator, Load
 
 
 class XdpLiveFrames(Generator):
-    """Program kb-offer-xdp."""
+    """Program kb-offer-xdp, resident."""
 
     name = "xdp"
     program = "kb-offer-xdp"
     timestamps = True
+    resident = True
 
     def arguments(self, load: Load) -> list[str]:
-        """`--timestamp` writes the clock into each payload."""
-        return ["--timestamp"] if load.timestamp else []
+        """`--timestamp` writes the clock into each payload, `--gaps` counts the times between packets."""
+        wanted = (("--timestamp", load.timestamp), ("--gaps", load.gaps))
+        return [option for option, on in wanted if on]
