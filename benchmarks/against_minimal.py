@@ -88,7 +88,8 @@ def measure(ours: type[Datapath], smallest: type[Datapath], arguments: argparse.
             testbed = VethTestbed(local, f"min-{kind.name}", "same", cpus, journal)
             prepared = prepare(case, local, scratch, testbed.image_ports)
             pair.append(benches.add(kind.name, testbed, kind, Options(), prepared.work))
-        setting = Setting("host", "wall", case, XdpLiveFrames(), prepared.traffic)
+        generator = stack.enter_context(XdpLiveFrames())
+        setting = Setting("host", "wall", case, generator, prepared.traffic)
         rates: list[dict[int, float]] = [{}, {}]
         for round_ in range(arguments.rounds):
             for at in (0, 1) if round_ % 2 else (1, 0):
