@@ -6,11 +6,13 @@ Both wings need it: measuring to know when it has seen enough (``--until-ci``), 
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -26,7 +28,7 @@ CONFIDENCE = 0.95
 RESAMPLES = 10_000
 SEED = 20_240_101
 """Fixed, so that the same run always gives the same report."""
-MORE_LIMIT = 9999
+MORE_LIMIT = 999
 """Where "about this many more" is no longer worth telling apart from "out of reach"."""
 
 
@@ -187,14 +189,21 @@ def more_for(estimate: Estimate, half_width: float) -> int | None:
     if have <= target:
         return 0
     if estimate.blocks == 1:
-        more = math.ceil(estimate.n * (have / target) ** 2) - estimate.n
+        more = math.ceil(estimate.n * (have / target) ** 2 - 1e-9) - estimate.n
         return more if more <= MORE_LIMIT else None
     side = 0.5 + estimate.level / 2
-    allowed = t_quantile(side, estimate.blocks - 1) / math.sqrt(estimate.blocks) * target / have
-    for count in range(estimate.blocks + 1, estimate.blocks + MORE_LIMIT + 1):
-        if t_quantile(side, count - 1) / math.sqrt(count) <= allowed:
-            return count - estimate.blocks
-    return None
+
+    def narrow_enough(count: int) -> bool:
+        return width(count) <= width(estimate.blocks) * target / have
+
+    def width(count: int) -> float:
+        return t_quantile(side, count - 1) / math.sqrt(count)
+
+    more = (
+        bisect.bisect_left(range(1, MORE_LIMIT + 1), True, key=lambda n: narrow_enough(estimate.blocks + n))
+        + 1
+    )
+    return more if more <= MORE_LIMIT else None
 
 
 @dataclass(frozen=True)
@@ -236,13 +245,17 @@ def claim(ratio: Estimate, resolution: float) -> Claim:
 
 @functools.cache
 def t_quantile(p: float, freedom: int) -> float:
-    """Quantile of Student's t for 0.5 <= p < 1, by bisection of its distribution function."""
+    """Quantile of Student's t for 0.5 <= p < 1: by bisection of its distribution function, and from 100 degrees of
+    freedom on by expansion around the normal one (Abramowitz and Stegun 26.7.5)."""
     if not 0.5 <= p < 1 or freedom < 1:
         raise ValueError("a quantile of t needs 0.5 <= p < 1 and a degree of freedom")
+    if freedom >= 100:
+        z = NormalDist().inv_cdf(p)
+        return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
     low, high = 0.0, 1.0
     while _t_below(high, freedom) < p:
         high *= 2
-    for _ in range(80):
+    for _ in range(50):
         middle = (low + high) / 2
         low, high = (middle, high) if _t_below(middle, freedom) < p else (low, middle)
     return (low + high) / 2
