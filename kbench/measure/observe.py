@@ -11,7 +11,9 @@ from kbench.errors import MeasureError
 from kbench.measure.bench import Bench
 from kbench.measure.datapaths.base import Seen
 from kbench.measure.generators.base import Generator, Load, Offered
-from kbench.model import Case, Kind
+from kbench.measure.ledger import ledger
+from kbench.measure.losses import PortLosses, Reading
+from kbench.model import Case, Counters, Kind
 
 DRAIN_STEP_S = 0.01
 DRAIN_QUIET_STEPS = 5
@@ -38,43 +40,44 @@ class Observed:
     offered: Offered
     seen: Seen | None
     sink: dict[str, Any] | None
-    losses: dict[str, int]
+    ports: PortLosses
+
+    @property
+    def counters(self) -> Counters:
+        """The ledger."""
+        return ledger(self.offered, self.seen, self.sink, self.ports)
 
 
 def observe(bench: Bench, setting: Setting, load: Load) -> Observed:
     """Offers `load` to a bench and reads what became of it once the traffic has drained."""
-    before, losses = bench.seen(), bench.testbed.losses()
+    before, ports = bench.seen(), bench.testbed.read_ports()
     if bench.sink:
         bench.sink.reset()
     offered = setting.generator.offer(
         bench.testbed, bench.into, setting.traffic, setting.case.frame_bytes, load
     )
-    seen, sink = _drain(bench, before, offered)
-    after = bench.testbed.losses()
-    return Observed(
-        offered, seen, sink, {place: n - losses[place] for place, n in after.items() if n != losses[place]}
-    )
+    return _drain(bench, before, ports, offered)
 
 
-def _drain(bench: Bench, before: Seen | None, offered: Offered) -> tuple[Seen | None, dict[str, Any] | None]:
-    """Waits until the counters stand still; the datapath's are returned as differences."""
+def _drain(bench: Bench, before: Seen | None, ports: Reading, offered: Offered) -> Observed:
+    """Reads all counters until every packet is accounted for, or they stand still."""
     quiet, last = 0, None
     deadline = time.monotonic() + DRAIN_TIMEOUT_S
     while True:
-        seen, sink = bench.seen(), bench.counted()
+        # From the end of the packets' way to its start: what moves meanwhile is missing, not counted twice.
+        sink, seen = bench.counted(), bench.seen()
         seen = _difference(before, seen) if before and seen else None
-        state = (seen.received, seen.settled) if seen else None, sink["packets"] if sink else None
-        quiet = quiet + 1 if state == last else 0
-        all_settled = seen is None or seen.settled == offered.sent
-        all_counted = sink is None or sink["packets"] == (seen.forwarded if seen else offered.sent)
-        if (all_settled and all_counted) or quiet >= DRAIN_QUIET_STEPS:
-            return seen, sink
+        observed = Observed(offered, seen, sink, bench.testbed.losses(ports, bench.testbed.read_ports()))
+        counters = observed.counters
+        quiet = quiet + 1 if counters == last else 0
+        if counters.unexplained == 0 or quiet >= DRAIN_QUIET_STEPS:
+            return observed
         if time.monotonic() > deadline:
             raise MeasureError(
                 f"{bench.name}: packets still move {DRAIN_TIMEOUT_S:.0f} s after the generator stopped:"
                 " something else sends through the testbed"
             )
-        last = state
+        last = counters
         time.sleep(DRAIN_STEP_S)
 
 
@@ -88,6 +91,8 @@ def _difference(before: Seen, after: Seen) -> Seen:
         dropped=minus(after.dropped, before.dropped),
         passed=after.passed - before.passed,
         lost=minus(after.lost, before.lost),
+        told=after.told,
+        redirects=after.redirects,
         cpu_ns=after.cpu_ns - before.cpu_ns
         if after.cpu_ns is not None and before.cpu_ns is not None
         else None,

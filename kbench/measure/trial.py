@@ -10,7 +10,7 @@ from typing import Any
 
 from kbench.measure.bench import BASELINE, Bench, SinkMode
 from kbench.measure.generators.base import Load
-from kbench.measure.ledger import judge_ledger, ledger
+from kbench.measure.ledger import judge_ledger, not_offered
 from kbench.measure.observe import Observed, Setting, observe
 from kbench.measure.probes.cpu import USER_HZ, cpu_times, read_cpus, softirq_counts, softnet_counts
 from kbench.measure.probes.foreign import foreign_share, read_foreign
@@ -41,7 +41,7 @@ def run_trial(
     observed = observe(bench, setting, load)
     cpus_after, foreign_after = read_cpus(bench.host), read_foreign()
     times = cpu_times(cpus, cpus_after)
-    counters = ledger(observed)
+    counters = observed.counters
     trial = Trial(
         part=setting.part,
         kind=setting.kind,
@@ -65,6 +65,7 @@ def run_trial(
         latency=_latency(observed.sink),
         raw={
             "offered": observed.offered.raw,
+            "not_offered": not_offered(observed.offered, observed.ports),
             "window_ns": window_ns(observed),
             "cpus": dataclasses.asdict(bench.testbed.cpus),
             "attached": bench.datapath.facts if bench.datapath else None,
@@ -73,7 +74,9 @@ def run_trial(
         },
     )
     if setting.kind == "wall":
-        trial.offered_pps = observed.offered.rate_pps
+        if observed.offered.rate_pps is not None:
+            # With what the ring of the DUT's port refused.
+            trial.offered_pps = observed.offered.rate_pps * counters.offered / observed.offered.sent
         trial.forwarded_pps = rate_pps(setting.case.function, observed, counters)
         shared = shared_cpu(times, bench.testbed.cpus.generator, observed.offered.elapsed_ns / 1e9)
         if load.rate_pps is None and shared:

@@ -52,7 +52,7 @@ def check(bed: Bed, work: Work, mode: str) -> None:
     assert counters["forwarded"] == work.count("forwarded") + len(work.packets)
     assert counters["passed"] == work.count("passed")
     assert counters["dropped"] == {reason: work.count(reason) for reason in counters["dropped"]}
-    assert counters["lost"] == {"tx": 0} and counters["lost_exact"]
+    assert counters["lost"] == {"xdp_aborted": 0, "tx": 0} and counters["lost_exact"]
 
 
 @pytest.mark.parametrize("mode", ["native", "generic"])

@@ -26,6 +26,7 @@
 /* A signal between a look at its flag and poll() is acted on after this. */
 #define IDLE_POLL_MS 100
 #define DEFAULT_BATCH 128
+#define DEFAULT_SEND_BUFFER (4 << 20)
 
 static const char *const functions[] = { "drop", "forward", "filter", NULL };
 static const char *const rings[] = { "v2", "v3", NULL };
@@ -104,7 +105,8 @@ enum {
 	OPT_BATCH,
 	OPT_BLOCK_BYTES,
 	OPT_BLOCKS,
-	OPT_TIMEOUT
+	OPT_TIMEOUT,
+	OPT_SEND_BUFFER
 };
 
 static const struct option options[] = {
@@ -119,6 +121,7 @@ static const struct option options[] = {
 	{ "block-bytes", required_argument, NULL, OPT_BLOCK_BYTES },
 	{ "blocks", required_argument, NULL, OPT_BLOCKS },
 	{ "timeout-ms", required_argument, NULL, OPT_TIMEOUT },
+	{ "send-buffer-bytes", required_argument, NULL, OPT_SEND_BUFFER },
 	{ 0 },
 };
 
@@ -151,7 +154,7 @@ int main(int argc, char **argv)
 	static struct datapath dp = { .ring.version = 3, .batch = DEFAULT_BATCH };
 	const char *rx = NULL, *tx = NULL, *function_name = NULL, *image = NULL, *ingress;
 	int cpu = -1, option;
-	uint32_t function;
+	uint32_t function, send_buffer = DEFAULT_SEND_BUFFER;
 
 	kb_prog_init("kb-af-packet");
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -189,6 +192,9 @@ int main(int argc, char **argv)
 		case OPT_TIMEOUT:
 			dp.ring.timeout_ms = kb_parse_u64("--timeout-ms", optarg, 1, 1000);
 			break;
+		case OPT_SEND_BUFFER:
+			send_buffer = kb_parse_u64("--send-buffer-bytes", optarg, 1, INT32_MAX / 2);
+			break;
 		default:
 			return KB_EXIT_USAGE; /* getopt has said why */
 		}
@@ -209,8 +215,8 @@ int main(int argc, char **argv)
 
 	cpu = kb_pin_cpu(cpu);
 	dp.work = worker_for(dp.ring.version, function);
-	transmit_open(&dp.out[0], rx, dp.batch);
-	transmit_open(&dp.out[1], tx, dp.batch);
+	transmit_open(&dp.out[0], rx, dp.batch, send_buffer);
+	transmit_open(&dp.out[1], tx, dp.batch, send_buffer);
 	ring_open(&dp.ring, rx);
 	ingress = kb_ingress_drop(rx);
 	reset_counters(&dp);

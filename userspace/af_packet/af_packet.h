@@ -38,7 +38,8 @@ struct transmit {
 	uint32_t batch; /* send when this many wait */
 	uint32_t waiting;
 	uint64_t sent;
-	uint64_t lost;	  /* given up */
+	uint64_t lost;	  /* refused by the port, and given up */
+	uint64_t no_room; /* given up because the socket's buffer stayed full */
 	uint64_t too_big; /* longer than the port's MTU allows */
 	uint64_t retries;
 	uint64_t syscalls;
@@ -46,7 +47,8 @@ struct transmit {
 	struct mmsghdr messages[KB_BATCH_MAX];
 };
 
-void transmit_open(struct transmit *transmit, const char *ifname, uint32_t batch);
+void transmit_open(struct transmit *transmit, const char *ifname, uint32_t batch,
+		   uint32_t buffer_bytes);
 void transmit_flush(struct transmit *transmit);
 
 static inline void transmit_add(struct transmit *transmit, void *frame, uint32_t len)

@@ -25,7 +25,7 @@ static struct usage usage_now(void)
 
 void print_counters(struct datapath *dp)
 {
-	uint64_t forwarded = 0, lost = 0, too_big = dp->truncated, retries = 0;
+	uint64_t forwarded = 0, lost = 0, no_room = 0, too_big = dp->truncated, retries = 0;
 	uint64_t syscalls = dp->syscalls;
 	struct usage now = usage_now();
 	uint32_t i;
@@ -34,6 +34,7 @@ void print_counters(struct datapath *dp)
 	for (i = 0; i < KB_PORTS; i++) {
 		forwarded += dp->out[i].sent;
 		lost += dp->out[i].lost;
+		no_room += dp->out[i].no_room;
 		too_big += dp->out[i].too_big;
 		retries += dp->out[i].retries;
 		syscalls += dp->out[i].syscalls;
@@ -49,6 +50,7 @@ void print_counters(struct datapath *dp)
 	kb_json_u64("passed", dp->reasons[KB_PASSED]);
 	kb_json_obj_begin("lost");
 	kb_json_u64("socket_ring", dp->ring.lost);
+	kb_json_u64("socket_buffer", no_room);
 	kb_json_u64("tx", lost);
 	kb_json_u64("too_big", too_big);
 	kb_json_obj_end();
@@ -72,7 +74,8 @@ void reset_counters(struct datapath *dp)
 	for (i = 0; i < KB_PORTS; i++) {
 		struct transmit *out = &dp->out[i];
 
-		out->sent = out->lost = out->too_big = out->retries = out->syscalls = 0;
+		out->sent = out->lost = out->no_room = 0;
+		out->too_big = out->retries = out->syscalls = 0;
 	}
 	dp->base = usage_now();
 }

@@ -13,15 +13,15 @@
 #include <unistd.h>
 
 /* A full queue is waited for, but a port that has stopped must not stop the datapath. */
-#define SEND_BUFFER_BYTES (4 << 20)
 #define RETRIES_MAX 16
 #define RETRY_WAIT_MS 1
 
-void transmit_open(struct transmit *transmit, const char *ifname, uint32_t batch)
+void transmit_open(struct transmit *transmit, const char *ifname, uint32_t batch,
+		   uint32_t buffer_bytes)
 {
 	/* Protocol 0: this socket receives nothing. */
 	struct sockaddr_ll address = { .sll_family = AF_PACKET };
-	int bytes = SEND_BUFFER_BYTES;
+	int bytes = buffer_bytes;
 	uint32_t i;
 
 	address.sll_ifindex = kb_ifindex(ifname);
@@ -66,6 +66,8 @@ void transmit_flush(struct transmit *transmit)
 		/* The first that waits is the one that failed; those behind it may go. */
 		if (errno == EMSGSIZE)
 			transmit->too_big++;
+		else if (errno == EAGAIN)
+			transmit->no_room++;
 		else
 			transmit->lost++;
 		done++;

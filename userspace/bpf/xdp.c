@@ -187,11 +187,10 @@ static void print_counters(struct datapath *dp)
 	}
 	now.unsent -= dp->base.unsent;
 	exact = lost_in_transmit(dp, now.reasons[KB_FORWARDED] - now.unsent, &lost);
-	lost += now.unsent;
 
 	kb_json_begin("counters");
 	kb_json_u64("received", received);
-	kb_json_u64("forwarded", now.reasons[KB_FORWARDED] - lost);
+	kb_json_u64("forwarded", now.reasons[KB_FORWARDED] - now.unsent - lost);
 	kb_json_obj_begin("dropped");
 	for (int i = 0; i < KB_REASON_COUNT; i++) {
 		if (i != KB_FORWARDED && i != KB_PASSED)
@@ -200,6 +199,7 @@ static void print_counters(struct datapath *dp)
 	kb_json_obj_end();
 	kb_json_u64("passed", now.reasons[KB_PASSED]);
 	kb_json_obj_begin("lost");
+	kb_json_u64("xdp_aborted", now.unsent);
 	kb_json_u64("tx", lost);
 	kb_json_obj_end();
 	kb_json_bool("lost_exact", exact);

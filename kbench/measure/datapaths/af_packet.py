@@ -13,6 +13,7 @@ class AfPacket(ProgramDatapath):
     program = "kb-af-packet"
     functions = frozenset(("drop", "forward", "filter"))
     userspace = True
+    told = "attempts"
 
     def arguments(self) -> list[str]:
         """TPACKET_V3 has the higher throughput, V2 the lower latency."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from kbench.functions.model import Tables
 from kbench.host.base import Process
+from kbench.measure.losses import Told
 from kbench.measure.testbeds.base import Testbed
 from kbench.model import Function
 
@@ -39,14 +40,13 @@ class Seen:
     dropped: dict[str, int] = field(default_factory=dict)
     passed: int = 0
     lost: dict[str, int] = field(default_factory=dict)
+    """By place (losses.PLACES); ``tx`` is all that the outgoing port is known to have refused."""
+    told: Told = "each"
+    redirects: bool = False
+    """Whether the receiving driver hands packets to the outgoing one, and counts what that refuses (native XDP)."""
     cpu_ns: int | None = None
     """CPU time of the datapath's own thread, for those that run in userspace."""
     raw: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def settled(self) -> int:
-        """Packets whose fate it knows."""
-        return self.forwarded + sum(self.dropped.values()) + self.passed + sum(self.lost.values())
 
 
 class Datapath(ABC):
@@ -55,6 +55,11 @@ class Datapath(ABC):
     name: ClassVar[str]
     functions: ClassVar[frozenset[Function]]
     userspace: ClassVar[bool] = False
+
+    @property
+    def pid(self) -> int | None:
+        """Process that it works in while attached; None for those without one."""
+        return None
 
     def __init__(self, testbed: Testbed, options: Options) -> None:
         self.testbed = testbed
@@ -79,8 +84,19 @@ class ProgramDatapath(Datapath):
     """A datapath that is a program after docs/programs.md."""
 
     program: ClassVar[str]
+    told: ClassVar[Told] = "each"
 
     _process: Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The program's."""
+        return self._process.pid if self._process else None
+
+    @property
+    def redirects(self) -> bool:
+        """See `Seen.redirects`."""
+        return False
 
     def arguments(self) -> list[str]:
         """Options of this program only."""
@@ -116,6 +132,8 @@ class ProgramDatapath(Datapath):
             dropped={k: v for k, v in raw["dropped"].items() if v},
             passed=raw["passed"],
             lost=dict(raw["lost"]),
+            told=self.told,
+            redirects=self.redirects,
             cpu_ns=raw.get("cpu_ns"),
             raw=raw,
         )

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from kbench.functions.model import Route
 from kbench.host import net
+from kbench.host.base import Host
 from kbench.measure.datapaths.base import Datapath, Seen, Work
 
 NEXT_HOPS = {4: {"rx": "169.254.0.1", "tx": "169.254.0.2"}, 6: {"rx": "fe80::1", "tx": "fe80::2"}}
@@ -18,16 +19,19 @@ SOURCES = ("198.18.0.0/15", "2001:2::/48")
 """RFC 2544 and RFC 5180 ranges for benchmarks."""
 
 DROPS = {
-    "Ip": {"InHdrErrors": "header", "InAddrErrors": "address", "OutNoRoutes": "no_route"},
-    "IpExt": {"InNoRoutes": "no_route", "InTruncatedPkts": "header", "InCsumErrors": "header"},
+    "Ip": {"InHdrErrors": "header", "InAddrErrors": "address"},
+    "IpExt": {"InNoRoutes": "no_route", "InTruncatedPkts": "header", "InCsumErrors": "checksum"},
     "Ip6": {
         "InHdrErrors": "header",
         "InAddrErrors": "address",
         "InNoRoutes": "no_route",
-        "OutNoRoutes": "no_route",
         "InTruncatedPkts": "header",
-        "InTooBigErrors": "too_big",
     },
+}
+"""An expired TTL is a header error to the kernel. A route that discards is counted nowhere (ip_error())."""
+LOST = {
+    "Ip": {"FragFails": "too_big", "InDiscards": "memory"},
+    "Ip6": {"InTooBigErrors": "too_big", "InDiscards": "memory"},
 }
 FORWARDED = {"Ip": "ForwDatagrams", "Ip6": "OutForwDatagrams"}
 
@@ -87,22 +91,35 @@ class Kernel(Datapath):
 
     def seen(self) -> Seen:
         """The namespace's SNMP counters (RFC 4293)."""
-        host, dut = self.testbed.host, self.testbed.rx.netns
-        counters = parse_snmp(host.read_text("/proc/net/snmp", netns=dut))
-        counters |= parse_snmp(host.read_text("/proc/net/netstat", netns=dut))
-        counters["Ip6"] = parse_snmp6(host.read_text("/proc/net/snmp6", netns=dut))
-        dropped: dict[str, int] = {}
-        for group, names in DROPS.items():
-            for counter, reason in names.items():
-                count = counters.get(group, {}).get(counter, 0)
-                if count:
-                    dropped[reason] = dropped.get(reason, 0) + count
+        counters = read_snmp(self.testbed.host, self.testbed.rx.netns)
+        dropped = by_reason(counters, DROPS)
+        # InHdrErrors counts wrong checksums as well (ip_rcv_core()).
+        dropped["header"] -= counters["IpExt"].get("InCsumErrors", 0)
         return Seen(
-            received=net.link_stats(host, dut)[self.testbed.rx.name]["rx"]["packets"],
+            received=counters["Ip"]["InReceives"] + counters["Ip6"]["InReceives"],
             forwarded=sum(counters[group][name] for group, name in FORWARDED.items()),
             dropped=dropped,
-            raw={group: counters[group] for group in DROPS if group in counters},
+            lost=by_reason(counters, LOST),
+            told="never",
+            raw={group: counters[group] for group in DROPS},
         )
+
+
+def read_snmp(host: Host, netns: str | None) -> dict[str, dict[str, int]]:
+    """A namespace's IP counters by group: Ip, IpExt, Ip6 and others."""
+    counters = parse_snmp(host.read_text("/proc/net/snmp", netns=netns))
+    counters |= parse_snmp(host.read_text("/proc/net/netstat", netns=netns))
+    counters["Ip6"] = parse_snmp6(host.read_text("/proc/net/snmp6", netns=netns))
+    return counters
+
+
+def by_reason(counters: dict[str, dict[str, int]], table: dict[str, dict[str, str]]) -> dict[str, int]:
+    """Sums of the counters that `table` maps to reasons; kernels differ in which they have."""
+    sums: dict[str, int] = {}
+    for group, names in table.items():
+        for counter, reason in names.items():
+            sums[reason] = sums.get(reason, 0) + counters[group].get(counter, 0)
+    return sums
 
 
 def parse_snmp(text: str) -> dict[str, dict[str, int]]:

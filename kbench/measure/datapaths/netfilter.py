@@ -4,9 +4,17 @@
 from __future__ import annotations
 
 from kbench.host.journal import Entry
-from kbench.measure.datapaths.base import ProgramDatapath, Work
+from kbench.measure.datapaths.base import ProgramDatapath, Seen, Work
+from kbench.measure.datapaths.kernel import by_reason, read_snmp
 
 MODULE = "kbench_nf"
+
+BEFORE_HOOK = {
+    "Ip": {"InHdrErrors": "header"},
+    "IpExt": {"InTruncatedPkts": "header", "InCsumErrors": "checksum"},
+    "Ip6": {"InHdrErrors": "header", "InTruncatedPkts": "header"},
+}
+"""What ip_rcv() and ipv6_rcv() drop ahead of PRE_ROUTING."""
 
 
 class Netfilter(ProgramDatapath):
@@ -35,3 +43,14 @@ class Netfilter(ProgramDatapath):
     def arguments(self) -> list[str]:
         """The module that was built for this host's kernel."""
         return ["--module", self.testbed.host.module(MODULE)]
+
+    def seen(self) -> Seen:
+        """The module's counters, and what the stack dropped before the module saw it."""
+        seen = super().seen()
+        counters = read_snmp(self.testbed.host, self.testbed.rx.netns)
+        before = by_reason(counters, BEFORE_HOOK)
+        before["header"] -= counters["IpExt"].get("InCsumErrors", 0)
+        for reason, count in before.items():
+            seen.dropped[reason] = seen.dropped.get(reason, 0) + count
+        seen.received += sum(before.values())
+        return seen

@@ -13,6 +13,11 @@ class Xdp(ProgramDatapath):
     program = "kb-xdp"
     functions = frozenset(("drop", "forward", "filter"))
 
+    @property
+    def redirects(self) -> bool:
+        """In native mode; generic mode sends socket buffers."""
+        return self.options.xdp_mode == "native"
+
     def arguments(self) -> list[str]:
         """Attach mode: native, or generic on top of socket buffers."""
         return ["--mode", self.options.xdp_mode]

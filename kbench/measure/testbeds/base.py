@@ -9,6 +9,7 @@ from types import TracebackType
 
 from kbench.host.base import Host
 from kbench.host.journal import Journal
+from kbench.measure.losses import PortLosses, Reading
 from kbench.model import Placement
 
 
@@ -76,8 +77,12 @@ class Testbed(ABC):
     ) -> None: ...
 
     @abstractmethod
-    def losses(self) -> dict[str, int]:
-        """Monotonic counts of packets that the ports lost, by place (``veth_rx_ring``, ...)."""
+    def read_ports(self) -> Reading:
+        """The ports' counters now; they run on."""
+
+    @abstractmethod
+    def losses(self, before: Reading, after: Reading) -> PortLosses:
+        """What the ports lost between two readings."""
 
     @property
     def image_ports(self) -> list[tuple[bytes, bytes]]:

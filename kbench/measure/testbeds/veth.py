@@ -12,8 +12,9 @@ from types import TracebackType
 
 from kbench.errors import EnvironmentProblem
 from kbench.host import net
-from kbench.host.base import Host
+from kbench.host.base import Host, Process
 from kbench.host.journal import Journal
+from kbench.measure.losses import PortLosses, Reading, port_losses
 from kbench.measure.testbeds.base import Cpus, Port, Testbed
 from kbench.model import Placement
 
@@ -49,6 +50,7 @@ class VethTestbed(Testbed):
         self.journal = journal
         gen, dut, sink = (f"kbench-{tag}-{role}" for role in ("gen", "dut", "sink"))
         self._made: list[str] = []
+        self._reader: Process | None = None
         self.generator = Port("gen0", gen, MACS["generator"])
         self.rx = Port("rx0", dut, MACS["rx"])
         self.tx = Port("tx0", dut, MACS["tx"])
@@ -84,6 +86,11 @@ class VethTestbed(Testbed):
         self.host.run(["ethtool", "-K", self.rx.name, "gro", "on"], netns=self.rx.netns)
         if self.placement == "split":
             self._split()
+        self._reader = self.host.start([self.host.program("kb-ports"), *self._roles()])
+
+    def _roles(self) -> list[str]:
+        ports = {"generator": self.generator, "rx": self.rx, "tx": self.tx, "sink": self.sink}
+        return [word for role, p in ports.items() for word in ("--port", f"{role}={p.name}@{p.netns}")]
 
     def _cable(self, left: Port, right: Port) -> None:
         net.batch(
@@ -122,19 +129,17 @@ class VethTestbed(Testbed):
         )
 
     def _remove(self) -> None:
+        if self._reader is not None:
+            reader, self._reader = self._reader, None
+            reader.stop()
         while self._made:
             net.del_namespace(self.host, self.journal, self._made.pop())
 
-    def losses(self) -> dict[str, int]:
-        """Drops on the two cables, by the port that should have received.
+    def read_ports(self) -> Reading:
+        """Asks the resident kb-ports."""
+        assert self._reader is not None, "the testbed is not there"
+        return self._reader.snapshot()
 
-        A full 256-entry veth ring is counted as rx_dropped of the receiving port when XDP or NAPI is
-        on, as tx_dropped of the sending port otherwise.
-        """
-        dut = net.link_stats(self.host, self.rx.netns)
-        gen = net.link_stats(self.host, self.generator.netns)
-        sink = net.link_stats(self.host, self.sink.netns)
-        return {
-            "veth_rx": dut[self.rx.name]["rx"]["dropped"] + gen[self.generator.name]["tx"]["dropped"],
-            "veth_tx": dut[self.tx.name]["tx"]["dropped"] + sink[self.sink.name]["rx"]["dropped"],
-        }
+    def losses(self, before: Reading, after: Reading) -> PortLosses:
+        """Of both cables."""
+        return port_losses(before, after, "veth")
