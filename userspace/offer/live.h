@@ -29,6 +29,7 @@ struct generator {
 	int batch_now;
 	uint64_t called_for; /* rate x duration; 0: no such end */
 	uint64_t base_sent, base_failed, base_intended, base_ns; /* SIGUSR2 */
+	uint64_t ran_ns, waited_ns; /* of the load's thread: on a CPU, waiting for one */
 	int error;
 	volatile bool ended;
 };

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""kb-perf: what it counts, and what it says of what it can't count."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from kbench.host.local import LocalHost
+
+HARDWARE = ["cycles", "instructions", "cache-references", "cache-misses", "branches", "branch-misses"]
+SOFTWARE = "cpu-clock,context-switches"
+
+
+def spin(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def test_counts_from_the_reset_on(local_host: LocalHost) -> None:
+    perf = local_host.start([local_host.program("kb-perf"), "--cpu", "0,1", "--events", SOFTWARE])
+    assert perf.ready["cpus"] == [0, 1]
+    assert perf.ready["events"] == SOFTWARE.split(",") and perf.ready["absent"] == {}
+    spin(0.2)
+    before = perf.snapshot()
+    perf.reset()
+    after = perf.snapshot()
+    assert before["elapsed_ns"] > 100e6
+    for name, count in before["counters"].items():
+        assert count["time_running_ns"] == count["time_enabled_ns"] and count["multiplexed"] is False
+        assert after["counters"][name]["time_enabled_ns"] < count["time_enabled_ns"]
+    # A CPU's clock runs whether or not it is busy: two of them, as long as it watched.
+    clock = before["counters"]["cpu-clock"]["value"]
+    assert clock == pytest.approx(before["counters"]["cpu-clock"]["time_enabled_ns"], rel=0.01)
+    assert clock > 1.5 * 0.2e9
+    assert after["counters"]["cpu-clock"]["value"] < clock
+    last = perf.stop()
+    assert last is not None and last["counters"]["context-switches"]["value"] >= 0
+
+
+def test_hardware_events_are_counted_or_absent_but_never_zero(local_host: LocalHost) -> None:
+    perf = local_host.start([local_host.program("kb-perf"), "--cpu", "0"])
+    assert sorted([*perf.ready["events"], *perf.ready["absent"]]) == sorted(HARDWARE)
+    spin(0.1)
+    last = perf.stop()
+    assert last is not None
+    for name in HARDWARE:
+        count = last["counters"].get(name)
+        if name in perf.ready["absent"]:
+            assert count is None and last["absent"][name] == perf.ready["absent"][name]
+            assert any(why in last["absent"][name] for why in ("ENOENT", "EOPNOTSUPP", "EACCES", "EPERM"))
+        else:
+            assert count is not None and ("value" in count) == (count["time_running_ns"] > 0)
+
+
+def test_events_that_are_not_allowed_say_so(bin_dir: Path) -> None:
+    """Without privileges, per-CPU events need perf_event_paranoid <= 0."""
+    if int(Path("/proc/sys/kernel/perf_event_paranoid").read_text()) <= 0:
+        pytest.skip("kernel.perf_event_paranoid lets everybody watch CPUs")
+
+    # Its directory may be closed to others, so the program comes by a descriptor.
+    fd = os.open(bin_dir / "kb-perf", os.O_RDONLY)
+    try:
+        perf = subprocess.Popen(
+            [f"/proc/self/fd/{fd}", "--cpu", "0", "--events", "cpu-clock"],
+            pass_fds=[fd], user=65534, group=65534, extra_groups=[], stdout=subprocess.PIPE,
+        )  # fmt: skip
+    finally:
+        os.close(fd)
+    assert perf.stdout is not None
+    ready = json.loads(perf.stdout.readline())
+    perf.send_signal(signal.SIGTERM)
+    perf.communicate(timeout=10)
+    assert perf.returncode == 0
+    assert ready["events"] == []
+    assert "perf_event_paranoid" in ready["absent"]["cpu-clock"]
+
+
+def test_an_event_on_a_cpu_that_is_not_there_is_absent(local_host: LocalHost) -> None:
+    perf = local_host.start([local_host.program("kb-perf"), "--cpu", "0,1023", "--events", "cpu-clock"])
+    assert perf.ready["events"] == []
+    assert "CPU 1023" in perf.ready["absent"]["cpu-clock"]
+    perf.stop()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "--cpu is missing"),
+        (["--cpu", "1-"], "not a number"),
+        (["--cpu", "3-1"], "not in 3"),
+        (["--cpu", "0", "--events", "cycles,miles"], '"miles" is not one of cycles'),
+    ],
+)
+def test_bad_arguments_are_one_line(local_host: LocalHost, arguments: list[str], says: str) -> None:
+    done = local_host.run([local_host.program("kb-perf"), *arguments], check=False)
+    assert done.code == 2
+    assert says in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_bpf_run_time_leaves_the_sysctl_alone(local_host: LocalHost) -> None:
+    sysctl = "/proc/sys/kernel/bpf_stats_enabled"
+    before = local_host.read_text(sysctl)
+    perf = local_host.start([local_host.program("kb-perf"), "--bpf-stats"])
+    assert perf.ready["bpf_stats"] is True and perf.ready["cpus"] == []
+    assert perf.snapshot()["counters"] == {}
+    assert local_host.read_text(sysctl) == before
+    perf.stop()
