@@ -20,7 +20,7 @@ from kbench.host.base import Host
 from kbench.measure.generators.base import Load
 from kbench.measure.generators.xdp import XdpLiveFrames
 from kbench.measure.testbeds.base import Cpus, Port
-from tests.xdp_bed import GEN_MAC, Bed, Program, traffic_file
+from tests.xdp_bed import GEN_MAC, Bed, Program, run, traffic_file
 
 BURST = 64
 V4 = ("198.18.0.2", "198.19.0.2", 1024, 1279, 9)
@@ -37,7 +37,7 @@ class Resident(Program):
         self.process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
         self._rest = b""
         bed.programs.append(self)
-        self.event("ready")
+        self.ready = self.event("ready")
 
     def send(self, text: str) -> None:
         assert self.process.stdin
@@ -104,6 +104,16 @@ def test_every_load_is_exact_and_starts_clean(bed: Bed, traffic: Path, sink: Pro
     for rate, batch in ((0, 64), (3_000_000, 64), (2_000_000, 16), (1_000_000, 4), (1, 1)):
         assert generator.offer(rate, count=1)["batch"] == batch
     assert generator.end_input() == (0, "")
+
+
+def test_it_is_anchored_in_a_namespace_of_its_own(bed: Bed, traffic: Path) -> None:
+    """The device that keeps its program in the kernel's dispatcher is nowhere to be seen, and it is back home."""
+    before = run("ip", "-n", bed.gen, "-o", "link")
+    generator = Resident(bed, traffic)
+    assert generator.ready == {"event": "ready", "cpu": 0, "anchored": True}
+    assert run("ip", "-n", bed.gen, "-o", "link") == before
+    inside = Path(f"/proc/{generator.process.pid}/ns/net").stat().st_ino
+    assert inside == Path(f"/run/netns/{bed.gen}").stat().st_ino
 
 
 def test_gaps_are_of_one_load_only(bed: Bed, traffic: Path, sink: Program) -> None:

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "anchor.h"
 #include "kb_prog.h"
 #include "kb_xdp.h"
 #include "live.h"
@@ -118,18 +119,34 @@ static void parse(int argc, char **argv, struct generator *gen)
 		       "--resident: rate, duration and count of each load come from stdin");
 }
 
+/* Nothing depends on it but time, so that it may fail, but not in silence. */
+static bool anchor(const struct offer *skel)
+{
+	int err = anchor_program(bpf_program__fd(skel->progs.offer));
+
+	if (err)
+		kb_warn("each load will take 20 ms longer: no veth of its own to attach to: %s",
+			strerror(-err));
+	return !err;
+}
+
 int main(int argc, char **argv)
 {
 	struct generator gen = { .cpu = -1 };
+	bool anchored = false;
 
 	kb_prog_init("kb-offer-xdp");
 	parse(argc, argv, &gen);
 	gen.cpu = kb_pin_cpu(gen.cpu);
 	load_program(&gen);
+	if (gen.resident)
+		anchored = anchor(gen.skel);
 	kb_json_begin("ready");
 	kb_json_i64("cpu", gen.cpu);
 	if (!gen.resident)
 		kb_json_i64("batch", choose_batch(&gen, gen.load.rate_pps));
+	if (gen.resident)
+		kb_json_bool("anchored", anchored);
 	kb_json_end();
 	if (gen.resident)
 		resident_serve(&gen);
