@@ -176,7 +176,7 @@ def too_few(count: int, noun: str, needed: int) -> str:
 
 
 def more_for(estimate: Estimate, half_width: float) -> int | None:
-    """About how many more of `estimate.unit` narrow its interval to ± `half_width` (0.02: 2 %); 0 if it is that narrow.
+    """About how many more of `estimate.unit` narrow its interval to +- `half_width` (0.02: 2 %); 0 if it is.
 
     Without an interval: how many it takes to have one. None where more than MORE_LIMIT would be needed.
     """
@@ -231,7 +231,7 @@ def claim(ratio: Estimate, resolution: float) -> Claim:
     """What may be said of a ratio of two figures, where the method itself resolves `resolution` (0.02: 2 %).
 
     changed: the interval does not hold 1, and the difference is not below the resolution. no change: the interval is
-    no wider than ± the resolution. Otherwise there is not enough data to say either.
+    no wider than +- the resolution. Otherwise there is not enough data to say either.
     """
     if ratio.low is not None and ratio.high is not None:
         if not ratio.low <= 1 <= ratio.high and abs(ratio.value - 1) >= resolution:

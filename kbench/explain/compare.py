@@ -156,7 +156,7 @@ def _row(datapath: str, trials: list[Trial], kind: Kind, dut_only: bool, common:
             problems.update(set(trial.problems) or {"no reason was recorded"})
         elif ranked and trial.contaminated and not trial.warm_up:
             row.contaminated_trials += 1
-            reasons.update({reason.split(":")[0] for reason in trial.contaminated})
+            reasons.update({_sort(reason) for reason in trial.contaminated})
     row.invalid, row.contaminated = dict(problems), dict(reasons)
     fit = [t for t in trials if usable(t)]
     scored = [t for t in fit if t.purpose == SCORED[kind]]
@@ -182,6 +182,12 @@ def _row(datapath: str, trials: list[Trial], kind: Kind, dut_only: bool, common:
     offered = sum(t.counters.offered for t in scored)
     row.loss_share = sum(t.counters.lost for t in scored) / offered if offered else None
     return row
+
+
+def _sort(reason: str) -> str:
+    """What kind of contamination a trial's reason is about: its own numbers left out, so that they can be counted."""
+    kinds = {"hypervisor": "steal", "other processes": "foreign load"}
+    return next((kind for words, kind in kinds.items() if words in reason), reason.split(":", maxsplit=1)[0])
 
 
 def _common_load(run: Run, case_id: str, trials: list[Trial]) -> list[float | None]:

@@ -111,7 +111,7 @@ class Row:
     invalid_scored: int = 0
     """Those of them that would have been scored."""
     contaminated: dict[str, int] = field(default_factory=dict)
-    """Reason -> how many trials of the ranked purpose were set aside for it; a trial can have several."""
+    """``steal``, ``foreign load``: how many trials of the ranked purpose were set aside for it; one can have both."""
     contaminated_trials: int = 0
     """Trials of the ranked purpose that were set aside as contaminated."""
     warm_ups: int = 0

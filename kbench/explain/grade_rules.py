@@ -214,7 +214,7 @@ def steal(seen: Evidence) -> Verdict:
 def foreign(seen: Evidence) -> Verdict:
     """Other programs' CPU time, median over the scored trials."""
     share = seen.middle("foreign_cpu_share")
-    worst = _steps(share, ((0.03, "C"), (0.10, "D")))
+    worst = _steps(share, ((0.03, "C"), (0.25, "D")))
     return (f"other programs took {_percent(share)} of a CPU", worst) if worst and share else None
 
 
@@ -282,8 +282,8 @@ def interval(seen: Evidence) -> Verdict:
     if worst is None:
         return None
     more = more_for(estimate, WORTH_SAYING)
-    need = f"; ± {_percent(WORTH_SAYING)} needs about {more} more {estimate.unit}s" if more else ""
-    return f"the interval is ± {_percent(estimate.half_width)}{need}", worst
+    need = f"; +-{_percent(WORTH_SAYING)} needs about {more} more {estimate.unit}s" if more else ""
+    return f"the interval is +-{_percent(estimate.half_width)}{need}", worst
 
 
 WALL: frozenset[Kind] = frozenset({"wall"})

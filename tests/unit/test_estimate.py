@@ -127,7 +127,8 @@ def test_blocks_weigh_alike_however_many_rounds_they_have() -> None:
 
 @pytest.mark.parametrize(
     ("p", "freedom", "value"),
-    [(0.975, 1, 12.7062), (0.975, 2, 4.30265), (0.975, 4, 2.77645), (0.995, 7, 3.49948), (0.995, 120, 2.61742), (0.995, 99, 2.62641), (0.995, 100, 2.62589),
+    [(0.975, 1, 12.7062), (0.975, 2, 4.30265), (0.975, 4, 2.77645), (0.995, 7, 3.49948),
+     (0.995, 120, 2.61742), (0.995, 99, 2.62641), (0.995, 100, 2.62589),
      (0.5, 3, 0.0), (0.9, 30, 1.31042)],
 )  # fmt: skip
 def test_quantiles_of_students_t_are_those_of_the_tables(p: float, freedom: int, value: float) -> None:
