@@ -6,22 +6,39 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from kbench.measure.bench import BASELINE, Bench, SinkMode
+from kbench.measure.contamination import FOREIGN_SHARE, STEAL_SHARE, contaminated
 from kbench.measure.generators.base import Load
 from kbench.measure.ledger import judge_ledger, not_offered
 from kbench.measure.observe import Observed, Setting, observe
-from kbench.measure.probes.cpu import USER_HZ, cpu_times, read_cpus, softirq_counts, softnet_counts
-from kbench.measure.probes.foreign import foreign_share, read_foreign
+from kbench.measure.probes import Watch
+from kbench.measure.probes.cpu import (
+    USER_HZ,
+    CpuReading,
+    cpu_times,
+    read_cpus,
+    softirq_counts,
+    softnet_counts,
+)
+from kbench.measure.probes.foreign import ForeignReading, foreign_s, foreign_share, read_foreign
+from kbench.measure.probes.threads import waited_s
 from kbench.model import Counters, CpuTime, Function, Histogram, Purpose, Trial
 
-STEAL_SHARE = 0.02
-FOREIGN_SHARE = 0.03
 IDLE_SHARE = 0.05
 CLOCK_S = 2 / USER_HZ
 """CPU time per packet is a window over packets, which holds only while the CPU does nothing else: beyond these
 shares of the generator's CPU it is left out. Two ticks of /proc/stat say nothing."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """One reading of what is watched on the machine, before or after a trial."""
+
+    cpus: CpuReading
+    foreign: ForeignReading
 
 
 def run_trial(
@@ -33,14 +50,42 @@ def run_trial(
     round_: int,
     sink: SinkMode = "count",
     baseline_ns: float | None = None,
+    probes: bool = True,
 ) -> Trial:
-    """One trial, all counters around it. `baseline_ns` is the generator's own cost in the same round."""
+    """One trial, all counters around it. `baseline_ns` is the generator's own cost in the same round.
+
+    Without `probes` only what the ledger and the rate need is read: no /proc, no kb-perf, so no judgement of
+    contamination either, and no CPU time per packet.
+    """
     bench.start_sink(sink)
-    foreign, cpus = read_foreign(), read_cpus(bench.host)
     started = time.time()
-    observed = observe(bench, setting, load)
-    cpus_after, foreign_after = read_cpus(bench.host), read_foreign()
-    times = cpu_times(cpus, cpus_after)
+    if probes:
+        with Watch(bench, setting, profile=purpose == "profile") as watch:
+            before = Around(read_cpus(bench.host), read_foreign())
+            observed = observe(bench, setting, load)
+            after = Around(read_cpus(bench.host), read_foreign())
+            trial = _trial(bench, setting, load, purpose, round_, started, observed)
+            trial.probes = watch.values(observed, trial.counters)
+        _add_surroundings(trial, bench, before, after)
+        if setting.kind == "wall":
+            _add_cpu_time(trial, bench, load, observed, baseline_ns)
+    else:
+        observed = observe(bench, setting, load)
+        trial = _trial(bench, setting, load, purpose, round_, started, observed)
+    judge(trial, bench)
+    return trial
+
+
+def _trial(
+    bench: Bench,
+    setting: Setting,
+    load: Load,
+    purpose: Purpose,
+    round_: int,
+    started: float,
+    observed: Observed,
+) -> Trial:
+    """The ledger and the rate, from the programs' own counters."""
     counters = observed.counters
     trial = Trial(
         part=setting.part,
@@ -57,16 +102,11 @@ def run_trial(
         load_pps=load.rate_pps,
         duration_s=observed.offered.elapsed_ns / 1e9,
         counters=counters,
-        cpus=times,
-        softnet=softnet_counts(cpus, cpus_after),
-        softirqs=softirq_counts(cpus, cpus_after),
-        foreign_cpu_share=foreign_share(foreign, foreign_after),
-        steal_share=_steal_share(times),
         latency=_latency(observed.sink),
         raw={
             "offered": observed.offered.raw,
-            "not_offered": not_offered(observed.offered, observed.ports),
             "window_ns": window_ns(observed),
+            "not_offered": not_offered(observed.offered, observed.ports),
             "cpus": dataclasses.asdict(bench.testbed.cpus),
             "attached": bench.datapath.facts if bench.datapath else None,
             "datapath": observed.seen.raw if observed.seen else None,
@@ -78,15 +118,42 @@ def run_trial(
             # With what the ring of the DUT's port refused.
             trial.offered_pps = observed.offered.rate_pps * counters.offered / observed.offered.sent
         trial.forwarded_pps = rate_pps(setting.case.function, observed, counters)
-        shared = shared_cpu(times, bench.testbed.cpus.generator, observed.offered.elapsed_ns / 1e9)
-        if load.rate_pps is None and shared:
-            trial.problems.append(f"no CPU time per packet: {shared}")
-        elif load.rate_pps is None:
-            trial.cpu_ns_per_packet = _cpu_ns(observed, counters)
-            if bench.datapath and baseline_ns is not None and trial.cpu_ns_per_packet is not None:
-                trial.dut_cpu_ns_per_packet = trial.cpu_ns_per_packet - baseline_ns
-    judge(trial, bench)
     return trial
+
+
+def _add_surroundings(trial: Trial, bench: Bench, before: Around, after: Around) -> None:
+    """What the CPUs did and what others took, and whether that makes the trial contaminated."""
+    times = cpu_times(before.cpus, after.cpus)
+    trial.cpus = times
+    trial.softnet = softnet_counts(before.cpus, after.cpus)
+    trial.softirqs = softirq_counts(before.cpus, after.cpus)
+    trial.foreign_cpu_share = foreign_share(before.foreign, after.foreign)
+    trial.steal_share = _steal_share(times)
+    trial.contaminated = contaminated(
+        times,
+        set(dataclasses.asdict(bench.testbed.cpus).values()),
+        foreign_s=foreign_s(before.foreign, after.foreign),
+        window_s=after.foreign.at_s - before.foreign.at_s,
+        waited_s=waited_s(trial.probes["threads"]),
+        offered_s=trial.duration_s,
+    )
+
+
+def _add_cpu_time(
+    trial: Trial, bench: Bench, load: Load, observed: Observed, baseline_ns: float | None
+) -> None:
+    """CPU time per packet: of the DUT's threads at a given load, of the saturated CPU at the maximum."""
+    if load.rate_pps is not None:
+        if trial.purpose == "load":
+            trial.dut_cpu_ns_per_packet = trial.probes["threads"].get("dut_cpu_ns_per_packet")
+        return
+    shared = shared_cpu(trial.cpus, bench.testbed.cpus.generator, observed.offered.elapsed_ns / 1e9)
+    if shared:
+        trial.problems.append(f"no CPU time per packet: {shared}")
+        return
+    trial.cpu_ns_per_packet = _cpu_ns(observed, trial.counters)
+    if bench.datapath and baseline_ns is not None and trial.cpu_ns_per_packet is not None:
+        trial.dut_cpu_ns_per_packet = trial.cpu_ns_per_packet - baseline_ns
 
 
 def window_ns(observed: Observed) -> int:
@@ -167,10 +234,6 @@ def _cpu_ns(observed: Observed, counters: Counters) -> float | None:
 def judge(trial: Trial, bench: Bench) -> None:
     """Writes down what is wrong with a trial; counters that disagree make it invalid."""
     judge_ledger(trial)
-    if trial.steal_share is not None and trial.steal_share > STEAL_SHARE:
-        trial.problems.append(f"the hypervisor took {trial.steal_share:.1%} of the CPUs")
-    if trial.foreign_cpu_share is not None and trial.foreign_cpu_share > FOREIGN_SHARE:
-        trial.problems.append(f"other processes used {trial.foreign_cpu_share:.1%} of a CPU")
     if trial.placement == "same" and bench.datapath is not None and not bench.datapath.userspace:
         cpu = bench.testbed.cpus.receive
         elsewhere = sum(

@@ -131,10 +131,6 @@ class Generator:
             process.kill()
             raise
 
-    def pids(self, netns: str | None) -> list[int]:
-        """Of the resident processes of one namespace."""
-        return [process.pid for key, process in self._processes.items() if key[1] == netns]
-
     def forget(self, netns: str | None) -> None:
         """Ends the resident processes of one namespace, which is about to go."""
         for key in [key for key in self._processes if key[1] == netns]:
