@@ -11,6 +11,7 @@
 #define KB_FUNCTION_H
 
 #include "image.h"
+#include "slowdown.h"
 
 /* Why a packet went where it went: enumerator, name in output. */
 #define KB_REASONS(X)                                                                              \
@@ -159,6 +160,7 @@ KB_INLINE __u32 kb_decide_ipv6(const struct kb_image *image, KB_PARAMS *params, 
 KB_INLINE __u32 kb_decide(const struct kb_image *image, KB_PARAMS *params, __u32 function,
 			  const void *l3, const void *end, __u32 len, __u16 ethertype, __u32 known)
 {
+	kb_slow_down(ethertype);
 	if (ethertype == KB_ETH_P_IPV4)
 		return function == KB_DROP
 			       ? (__u32)KB_POLICY

@@ -27,6 +27,8 @@ BUILD_TIMEOUT_S = 600
 UNFINISHED_AGE_S = 3600
 UNUSED_AGE_S = 30 * 24 * 3600
 MAX_ATTEMPTS = 3
+SLOWABLE = {"kb-xdp": "bpf", "kb-af-packet": "af_packet"}
+"""Programs that can be built with a slow-down of the core, and their directories below userspace/."""
 
 
 def source_root() -> Path:
@@ -206,6 +208,27 @@ def programs(progress: Progress | None = None) -> Path:
         shutil.rmtree(work / "obj", ignore_errors=True)
 
     return _build(lambda: _key(root, SOURCE_DIRS, facts), "kbench's programs", progress, make) / "bin"
+
+
+def slowed(program: str, operations: int, progress: Progress | None = None) -> Path:
+    """A test build of a program of SLOWABLE, whose core does `operations` for nothing on each packet (core/slowdown.h).
+
+    In a directory of the cache that holds nothing else, so that no run takes it for the program itself.
+    """
+    root = source_root()
+    facts = ["slowed", program, str(operations), _libbpf_identity()]
+    facts += map(_identity, ("cc", "clang", "bpftool"))
+    flags = f"-O2 -g -DKB_TEST_SLOWDOWN={operations}"
+    what = f"{program} with {operations} operations more per packet"
+
+    def make(work: Path, log: Path) -> None:
+        _require(missing())
+        argv = ["make", "-C", str(root / "userspace" / SLOWABLE[program]), f"O={work}", "WERROR="]
+        argv += [f"CFLAGS={flags}", f"BPF_CFLAGS={flags}", f"BPFTOOL={bpftool()}"]
+        _make(argv, root, log, what)
+        shutil.rmtree(work / "obj", ignore_errors=True)
+
+    return _build(lambda: _key(root, SOURCE_DIRS, facts), what, progress, make) / "bin" / program
 
 
 def module(
