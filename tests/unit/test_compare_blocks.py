@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+
 import pytest
 
 from kbench.explain.compare import Comparison, Row
