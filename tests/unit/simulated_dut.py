@@ -108,7 +108,7 @@ class HardKnee:
 
         def at(probability: float) -> float:
             low, high = self.capacity_pps / 100, self.capacity_pps * 2
-            for _ in range(60):
+            for _ in range(40):
                 middle = math.sqrt(low * high)
                 if self.exceeds(middle, loss_ratio, duration_s) < probability:
                     low = middle

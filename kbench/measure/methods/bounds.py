@@ -68,8 +68,10 @@ class Tally:
         return "undecided"
 
     def quantile_loss_ratio(self) -> float:
-        """Loss ratio that long trials kept to, but for the exceed ratio's share of time; what was not
-        measured counts as lost altogether, as the search stops measuring a load once it is decided."""
+        """Loss ratio that the long trials kept to, but for the exceed ratio's share of the time.
+
+        What was not measured counts as lost altogether: the search stops measuring a load once it is decided.
+        """
         whole_s = max(self.target.duration_sum_s, self.good_long_s + self.bad_long_s)
         due_s = whole_s * (1 - self.target.exceed_ratio)
         for loss_ratio, duration_s in self.long_losses:

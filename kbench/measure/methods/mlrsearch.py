@@ -147,8 +147,7 @@ def mlrsearch(
 def _first_trials(
     measure: Measure, goals: Sequence[Goal], grid: Grid, records: Records, effort: Effort
 ) -> tuple[int, int]:
-    """Where to start: at the maximum load, and twice at what was forwarded there, corrected for the loss
-    allowed."""
+    """Between which loads to start: measures the maximum, then twice what was forwarded, as far as loss is allowed."""
     duration_s = max(chain(goal)[0].trial_s for goal in goals)
     allowed = min(goal.loss_ratio for goal in goals)
     width = max(grid.steps(chain(goal)[0].width) for goal in goals)
@@ -183,10 +182,10 @@ def _result(goal: Goal, grid: Grid, records: Records, stopped: str | None) -> Go
         outcome, reason = "at_max_load", f"the maximum load of {grid.max_pps:.0f} packets/s is carried"
     else:
         outcome, reason = "unfinished", stopped
-    lower_pps = None if lower is None else grid.pps(lower)
     upper_pps = None if upper is None else grid.pps(upper)
-    if lower is None or lower_pps is None:
+    if lower is None:
         return GoalResult(goal, outcome, None, upper_pps, None, reason=reason)
+    lower_pps = grid.pps(lower)
     tally = records.tally(lower, target)
     conditional_pps = lower_pps * (1 - tally.quantile_loss_ratio())
     return GoalResult(
