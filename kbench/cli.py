@@ -208,7 +208,7 @@ def _measuring(parser: argparse.ArgumentParser) -> None:
         "--pdr-loss", type=_share, metavar="X%", help="throughput: loss ratio of PDR (default: 0.5%%)"
     )
     how.add_argument(
-        "--trial", type=float, metavar="S", help="other methods: seconds per final trial (default: 0.3)"
+        "--trial", type=float, metavar="S", help="other methods: seconds per final trial (default: 0.2)"
     )
     how.add_argument("--repeats", type=int, metavar="N",
                      help="other methods: searches, each on topologies built anew (default: 5)")  # fmt: skip

@@ -107,7 +107,7 @@ class Options:
     """Seconds after which `until_ci` gives up."""
     search: Search = "mlr"
     pdr_loss: float = 0.005
-    trial_s: float = 0.3
+    trial_s: float = 0.2
     """Length of a final trial of a search, of a step of a loss curve, of a latency trial."""
     repeats: int = 5
     """How often a search, a loss curve, a burst search is made, each time on topologies built anew."""
