@@ -80,6 +80,19 @@ def test_the_median_lies_in_its_interval_and_the_interval_in_the_values(values: 
     assert estimate.value - slack <= estimate.high <= max(values) + slack
 
 
+def test_deviations_are_from_the_median_in_scaled_mads() -> None:
+    values = {r: math.exp(0.01 * (r - 3)) for r in range(7)} | {7: 0.7 * math.exp(0.0)}
+    found = stats.deviations(values)
+    assert found[7][1] < -3.5 and found[7][0] == pytest.approx(0.7, rel=0.02)
+    assert all(abs(far) < 3.5 for r, (_, far) in found.items() if r != 7)
+    assert stats.deviations(dict.fromkeys(range(4), 1.0)) == {}
+
+
+def test_rounds_that_agree_to_the_digit_have_no_outliers_within_a_third_of_a_percent() -> None:
+    found = stats.deviations({**dict.fromkeys(range(9), 1000.0), 9: 1003.0, 10: 1010.0})
+    assert abs(found[9][1]) < 3.5 < abs(found[10][1])
+
+
 def test_merged_histograms_hold_all_samples() -> None:
     one, two = histogram(1000, 500, 1), histogram(3000, 700, 2)
     merged = stats.merge([one, Histogram(5, {}, 0, 0, 0), two])
