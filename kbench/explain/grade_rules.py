@@ -34,7 +34,7 @@ def _steps(value: float | None, steps: Sequence[tuple[float, Letter]]) -> Letter
 
 
 def _percent(share: float) -> str:
-    return f"{share * 100:.2g} %" if share < 0.1 else f"{share:.0%}"
+    return f"{share * 100:.2g} %" if share < 0.1 else f"{share * 100:.0f} %"
 
 
 # What kind of figure, and where ------------------------------------------------------------------
@@ -222,14 +222,14 @@ def contaminated(seen: Evidence) -> Verdict:
     """Trials set aside because the machine was not kbench's alone."""
     share = seen.contaminated / max(1, seen.contaminated + len(seen.scored))
     worst = _steps(share, ((0.10, "C"), (0.30, "D"), (0.60, "E")))
-    return (f"{share:.0%} of the trials were contaminated and set aside", worst) if worst else None
+    return (f"{_percent(share)} of the trials were contaminated and set aside", worst) if worst else None
 
 
 def invalid(seen: Evidence) -> Verdict:
     """Trials set aside because their counters disagree."""
     share = seen.invalid / max(1, seen.invalid + len(seen.scored))
     worst = _steps(share, ((0.05, "C"), (0.25, "D"), (0.50, "E")))
-    return (f"{share:.0%} of the trials were invalid", worst) if worst else None
+    return (f"{_percent(share)} of the trials were invalid", worst) if worst else None
 
 
 def softirqs(seen: Evidence) -> Verdict:
@@ -240,7 +240,7 @@ def softirqs(seen: Evidence) -> Verdict:
     share = strayed / max(1, len(seen.scored))
     if share <= 0.1:
         return None
-    return f"in {share:.0%} of the trials receive softirqs ran on another CPU than planned", "D"
+    return f"in {_percent(share)} of the trials receive softirqs ran on another CPU than planned", "D"
 
 
 def _received_elsewhere(trial: Trial) -> bool:

@@ -29,16 +29,18 @@ __all__ = [
 
 MIN_BEYOND = 10
 """A percentile is printed only when at least this many samples lie beyond it."""
-LEAST_DEVIATION = 1e-3
-"""Floor of the scaled MAD of log values: rounds that agree to 0.1 % make no outlier of one that is 0.3 % off."""
+MIN_JUDGED = 8
+"""Of fewer values the MAD is too often small by chance to call one of them an outlier."""
+LEAST_DEVIATION = 0.005
+"""Floor of the scaled MAD of log values: what lies within 1.75 % is no outlier however well the others agree."""
 
 
 def deviations(values: Mapping[int, float]) -> dict[int, tuple[float, float]]:
     """Per round its ratio to the median, and how far off it is in scaled MADs of the logs (signed).
 
-    Values must be positive; fewer than 5 give nothing. 1.4826 MAD is the standard deviation of normal values.
+    Values must be positive; fewer than 8 give nothing. 1.4826 MAD is the standard deviation of normal values.
     """
-    if len(values) < MIN_PAIRS:
+    if len(values) < MIN_JUDGED:
         return {}
     logs = np.log(np.asarray(list(values.values()), dtype=np.float64))
     off = logs - np.median(logs)

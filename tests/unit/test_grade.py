@@ -170,7 +170,7 @@ def test_every_rule_is_tried() -> None:
 def test_the_worst_rule_decides_and_comes_first() -> None:
     made = grade(evidence(**{"cpu.turbo": True, "invalid": 6, "facts": {"packet_sockets": 2}}))
     assert made.letter == "D" and [r.worst for r in made.reasons] == ["D", "C", "B"]
-    assert made.deciding == [Reason("invalid", "38% of the trials were invalid", "D")]
+    assert made.deciding == [Reason("invalid", "38 % of the trials were invalid", "D")]
 
 
 def test_a_wide_interval_says_how_much_more_it_takes() -> None:
