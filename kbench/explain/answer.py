@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from kbench.explain.compare import USERSPACE, Comparison, Row, same_rank
+from kbench.explain.compare import same_rank
+from kbench.explain.comparison import USERSPACE, Comparison, Row
 from kbench.explain.stats import Estimate
 from kbench.model import Case
 from kbench.store import Run
@@ -110,7 +112,8 @@ def placement(comparison: Comparison) -> str:
     kinds = comparison.placements
     if comparison.kind == "exact":
         return "everything runs on the lab's one CPU"
-    processes = [r.datapath for r in comparison.rows if r.datapath in USERSPACE and r.figure]
+    measured = [r for r in comparison.rows if r.figure or (r.ledger.trials and not comparison.ranks)]
+    processes = [r.datapath for r in measured if r.datapath in USERSPACE]
     if kinds == {"same"} and processes:
         # Trials record where the receive path runs; a userspace datapath is also a process elsewhere.
         kernel = "generator and the kernel's receive path share one CPU"
@@ -138,8 +141,20 @@ class Answer:
     caveats: list[str]
 
 
-def answer(comparison: Comparison) -> Answer:
-    """The comparison in a sentence, with what limits it."""
+def answer(comparison: Comparison, by_methods: Sequence[str] = ()) -> Answer:
+    """The comparison in a sentence, with what limits it.
+
+    `by_methods`: what the methods say of the same work, in clauses. It is the answer where no maximum rates were
+    measured, and goes with it otherwise.
+    """
+    made = _answer(comparison, by_methods)
+    if by_methods and comparison.ranks:
+        clauses = "; ".join(by_methods)
+        made.headline += f" {clauses[0].upper()}{clauses[1:]}."
+    return made
+
+
+def _answer(comparison: Comparison, by_methods: Sequence[str]) -> Answer:
     title = case_title(comparison.function, comparison.frame_bytes, comparison.case, comparison.case_id)
     start = f"{place(comparison)}, {title}"
     if comparison.load_pps is not None:
@@ -150,6 +165,10 @@ def answer(comparison: Comparison) -> Answer:
         done = [r.datapath for r in comparison.rows if r.ledger.trials]
         text = f"{start}: {join(done)} were run for their packet counts only; nothing is ranked"
         return Answer(text + ".", ["Wall-clock time under emulation is no result."])
+    if not comparison.ranks:
+        said = "; ".join(by_methods) or "no maximum rates were measured; the other methods' results are below"
+        words = placement(comparison)
+        return Answer(f"{start}: {said}.", [f"{words[0].upper()}{words[1:]}."] if words else [])
     if not ranked:
         return Answer(f"{start}: no valid trial, so there is nothing to compare.", [])
     if comparison.kind == "exact":

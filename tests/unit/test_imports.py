@@ -17,6 +17,7 @@ RANK = {
     "__main__": 5,
     "cli": 4,
     "commands": 3,
+    "selftest": 3,
     "doctor": 2,
     "measure": 2,
     "explain": 2,
@@ -26,6 +27,7 @@ RANK = {
     "estimate": 1,
     "model": 0,
     "errors": 0,
+    "places": 0,
     "__init__": 0,
 }
 HEAVY = ("pandas", "matplotlib", "scipy", "pyperf", "jinja2")
