@@ -70,7 +70,7 @@ def run(
         if resume is None:
             plan = make_plan(options, probe(local))
             lab = lab_parts(plan, reporter)
-            store = RunStore.create(options.results, new_run_id(), _run_document(options, plan, local))
+            store = RunStore.create(options.results, new_run_id(), run_document(options, plan, local))
         else:
             old = load_run(resume, options.results)
             options, plan, earlier = resumed(old, options, local)
@@ -184,7 +184,8 @@ def journal_of(run_id: str, reporter: Reporter) -> Iterator[Journal]:
             reporter.warn(f"not undone, try kbench restore: {line}")
 
 
-def _run_document(options: Options, plan: Plan, local: LocalHost) -> dict[str, Any]:
+def run_document(options: Options, plan: Plan, local: LocalHost) -> dict[str, Any]:
+    """What docs/results.md lists for run.json, gathered now."""
     chosen = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()}
     return {
         "kbench_version": __version__,
@@ -204,10 +205,12 @@ def _run_document(options: Options, plan: Plan, local: LocalHost) -> dict[str, A
 def resumed(old: Run, options: Options, local: LocalHost) -> tuple[Options, Plan, Sequence[Trial]]:
     """Options, plan and finished trials of a stored run that is to go on, on the machine it was begun on.
 
-    Raises StoreError when it is complete, or was begun elsewhere: its figures would not belong together.
+    Raises StoreError when it is complete, a self-test's, or was begun elsewhere: its figures would not belong together.
     """
     if old.outcome == "complete":
         raise StoreError(f"{old.path} is complete: there is nothing to resume")
+    if "selftest" in old.run:
+        raise StoreError(f"{old.path} is a self-test's, which can't be resumed: start a new one")
     then, today = old.facts.get("host", {}), host_facts(local)
     for fact, was, is_ in (
         ("host", then.get("hostname"), today["hostname"]),
