@@ -80,8 +80,9 @@ def test_paced_rate(bed: Bed, traffic: Path) -> None:
     sink = bed.start(bed.dut, "kb-sink", "--if", "d0", "--mode", "count")
     offered = bed.start_offer(traffic, "--gaps", rate_pps=20_000, duration_ms=500).finish()
     assert offered["batch"] == 1
-    # 10,000 slots; those given up after a stall of this machine are told.
-    assert offered["sent"] + offered["skipped"] == pytest.approx(10_000, abs=2 + offered["late"])
+    # What was given up after a stall of this machine, or was behind at the end, is told.
+    assert offered["intended"] == 10_000
+    assert 0 < offered["sent"] <= 10_000 - offered["skipped"] + offered["late"]
     assert offered["sent"] == sink.stop()["packets"]
     gaps = offered["gaps"]
     assert gaps["count"] == offered["sent"] - 1
@@ -93,7 +94,7 @@ def test_paced_rate(bed: Bed, traffic: Path) -> None:
 def test_more_than_it_can_do_is_no_error(bed: Bed, traffic: Path) -> None:
     bed.start(bed.dut, "kb-sink", "--if", "d0", "--mode", "count")
     offered = bed.start_offer(traffic, rate_pps=500_000_000, duration_ms=100).finish()
-    assert 0 < offered["sent"] < 50_000_000 and offered["late"] > 0
+    assert 0 < offered["sent"] < offered["intended"] == 50_000_000
 
 
 def test_sigterm_ends_it_with_true_counters(bed: Bed, traffic: Path) -> None:
@@ -114,9 +115,10 @@ def test_reset_of_a_running_generator(bed: Bed, traffic: Path) -> None:
     time.sleep(0.1)
     generator.reset()
     since = time.monotonic()
-    time.sleep(0.1)
+    while not generator.counters()["sent"]:
+        time.sleep(0.01)
     offered = generator.stop()
-    assert 50 < offered["sent"] < (time.monotonic() - since) * 1000 + 2
+    assert 0 < offered["sent"] <= offered["intended"] < (time.monotonic() - since) * 1000 + 3
     assert offered["sent"] < sink.stop()["packets"]
 
 

@@ -133,23 +133,24 @@ def test_intended_is_rate_times_duration_however_it_is_held_up(
         assert offered["sent"] + offered["failed"] <= offered["intended"]
     assert offered["sent"] < offered["intended"]  # a thousand million packets/s is beyond any CPU
 
-    generator.send("1000 400 0\n")
+    generator.send("1000 1500 0\n")
     time.sleep(0.1)
     generator.signal(signal.SIGSTOP)
-    time.sleep(0.5)
+    time.sleep(1.5)
     generator.signal(signal.SIGCONT)
     offered = generator.event("counters")
-    assert abs(offered["intended"] - 400) <= 1 and offered["sent"] < 390
+    assert abs(offered["intended"] - 1500) <= 1 and offered["sent"] < 1500
     assert sink.counters()["packets"] > 0
 
 
 def test_the_rate_ends_with_the_duration_to_the_packet(bed: Bed, traffic: Path, sink: Program) -> None:
     """Bursts are whole, but the last one is cut where the duration ends."""
     generator = Resident(bed, traffic, "--batch", "64")
-    offered = generator.offer(10_000, 105)
-    assert offered["intended"] == 1050
-    assert offered["sent"] == 1050 or offered["skipped"] or offered["max_late_ns"] > 1_000_000
-    assert sink.counters()["packets"] == offered["sent"]
+    loads = [generator.offer(10_000, 105) for _ in range(10)]
+    assert {offered["intended"] for offered in loads} == {1050}
+    sent = [offered["sent"] for offered in loads]
+    assert all(n == 1050 or (n < 1050 and n % BURST == 0) for n in sent)  # less where it was held up
+    assert sink.counters()["packets"] == sum(sent)
 
 
 def test_sigterm_in_a_load_tells_its_counters(bed: Bed, traffic: Path, sink: Program) -> None:
