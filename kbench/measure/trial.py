@@ -129,6 +129,8 @@ def _add_surroundings(trial: Trial, bench: Bench, before: Around, after: Around)
     trial.softirqs = softirq_counts(before.cpus, after.cpus)
     trial.foreign_cpu_share = foreign_share(before.foreign, after.foreign)
     trial.steal_share = _steal_share(times)
+    if trial.kind != "wall":
+        return  # instructions and counts are the same whatever else runs
     trial.contaminated = contaminated(
         times,
         set(dataclasses.asdict(bench.testbed.cpus).values()),
