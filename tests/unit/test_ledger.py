@@ -132,6 +132,13 @@ def test_a_discipline_s_counter_may_wrap() -> None:
     assert port_losses(before, after, "veth").refused == {"qdisc": 5}
 
 
+def test_the_documentation_has_every_place() -> None:
+    text = (Path(__file__).parents[2] / "docs/method.md").read_text()
+    text = text.partition("## A trial, and its ledger")[2].partition("\n## ")[0]
+    rows = set(re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", text, re.MULTILINE))
+    assert rows == set(PLACES) - {"generator"}
+
+
 def test_every_name_that_a_program_prints_has_its_sentence() -> None:
     sources = {"af_packet/counters.c": 4, "bpf/xdp.c": 2}
     for name, least in sources.items():
