@@ -221,7 +221,7 @@ def foreign(seen: Evidence) -> Verdict:
 def contaminated(seen: Evidence) -> Verdict:
     """Trials set aside because the machine was not kbench's alone."""
     share = seen.contaminated / max(1, seen.contaminated + len(seen.scored))
-    worst = _steps(share, ((0.10, "C"), (0.30, "D"), (0.60, "E")))
+    worst = _steps(share, ((0.10, "C"), (0.30, "D")))
     return (f"{_percent(share)} of the trials were contaminated and set aside", worst) if worst else None
 
 

@@ -121,7 +121,7 @@ FIRES = [
     ("foreign-load", {"trial": {"foreign_cpu_share": 0.5}}, "D"),
     ("contaminated", {"contaminated": 2}, "C"),
     ("contaminated", {"contaminated": 8}, "D"),
-    ("contaminated", {"contaminated": 30}, "E"),
+    ("contaminated", {"contaminated": 90}, "D"),
     ("invalid", {"invalid": 1}, "C"),
     ("invalid", {"invalid": 6}, "D"),
     ("invalid", {"invalid": 20}, "E"),
