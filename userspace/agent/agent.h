@@ -53,6 +53,8 @@ void child_drain(bool discard);
 bool child_any(void);
 void child_signal_all(int sig);
 void child_end_input_all(void);
+
+/* descendants.c */
 void child_kill_descendants(void);
 
 /* netns.c */

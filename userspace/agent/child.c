@@ -2,8 +2,6 @@
 /* The programs that the agent runs: starting, listening to, signalling and reaping them. */
 #include "agent.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -14,7 +12,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "kb_prog.h"
@@ -61,8 +58,7 @@ static void __attribute__((noreturn)) child_fail(int report, int error, const ch
 	_exit(126);
 }
 
-/* In the new process: become what the request asks for. `files` are its stdin, stdout and stderr.
- */
+/* In the new process: become what the request asks for. `files` are stdin, stdout and stderr. */
 static void __attribute__((noreturn))
 child_run(const struct request *req, int envs, const int files[3], int report, pid_t agent)
 {
@@ -180,8 +176,8 @@ void child_spawn(const struct request *req)
 		child_run(req, envs, fds, fds[6], agent);
 	if (pid < 0)
 		goto fail;
-	setpgid(pid,
-		pid); /* in both processes: whoever comes first, a signal to the group finds it */
+	/* In both processes: whoever comes first, a signal to the group finds it. */
+	setpgid(pid, pid);
 	close(fds[6]);
 	fds[6] = -1;
 	if (read(fds[5], &failure, sizeof(failure)) == sizeof(failure)) {
@@ -264,8 +260,7 @@ void child_kill(const struct request *req)
 	reply("ok %s", req->word[1]);
 }
 
-/* Collect whoever has ended: our children, and orphans of theirs that we adopted as their
- * subreaper. */
+/* Collect whoever has ended: our children, and orphans that we adopted as their subreaper. */
 void child_reap(void)
 {
 	siginfo_t info;
@@ -307,8 +302,7 @@ static bool read_stream(struct child *c, int stream, bool discard)
 	return false;
 }
 
-/* Entries for poll() of all streams that wait, behind `used` entries of the caller. Returns the
- * number of all. */
+/* Entries for poll() behind `used` ones of the caller. Returns the number of all. */
 int child_pollfds(struct pollfd **fds, int used)
 {
 	static struct pollfd *all;
@@ -404,40 +398,4 @@ void child_end_input_all(void)
 
 	for (c = children; c; c = c->next)
 		end_input(c);
-}
-
-/* Kill and reap all that is still below us: programs that left their group and were orphaned. */
-void child_kill_descendants(void)
-{
-	uint64_t deadline = kb_now_ns() + 2000000000ULL;
-	struct timespec pause = { .tv_nsec = 1000000 };
-	char path[288], stat[512];
-
-	while (waitpid(-1, NULL, WNOHANG) >= 0 && kb_now_ns() < deadline) {
-		DIR *proc = opendir("/proc");
-		struct dirent *entry;
-
-		while (proc && (entry = readdir(proc))) {
-			FILE *file;
-			size_t got;
-			char *after;
-			int ppid;
-
-			if (!isdigit(entry->d_name[0]))
-				continue;
-			snprintf(path, sizeof(path), "/proc/%s/stat", entry->d_name);
-			file = fopen(path, "re");
-			if (!file)
-				continue;
-			got = fread(stat, 1, sizeof(stat) - 1, file);
-			fclose(file);
-			stat[got] = '\0';
-			after = strrchr(stat, ')'); /* the name before it may hold anything */
-			if (after && sscanf(after, ") %*c %d", &ppid) == 1 && ppid == getpid())
-				kill(atoi(entry->d_name), SIGKILL);
-		}
-		if (proc)
-			closedir(proc);
-		nanosleep(&pause, NULL);
-	}
 }
