@@ -103,7 +103,6 @@ child_run(const struct request *req, int envs, const int files[3], int report, p
 	child_fail(report, errno, argv[0]);
 }
 
-/* An end to read from that has all of the payload, and then the end of file. */
 static int payload_file(const struct request *req)
 {
 	size_t at = 0;
