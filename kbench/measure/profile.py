@@ -22,8 +22,9 @@ ETHERNET_FRAME_BYTES = (64, 128, 256, 512, 1024, 1280, 1518)
 """Section 9.1."""
 RESIDUAL_S, RESTABILIZE_S = 2.0, 5.0
 """Section 23: waits after each trial, for frames that are still on their way and for the DUT."""
-SUM_OF_TRIALS = 4
-"""Without a profile a search goal's duration sum, in final trials."""
+SUM_OF_TRIALS = 21
+"""Without a profile a search goal's duration sum, in final trials: what simulated systems need to be found in 19 of
+20 searches."""
 
 _RUN: dict[str, Any] = {
     "methods": ("throughput", "latency", "loss-curve", "back-to-back"),

@@ -101,8 +101,13 @@ def test_rfc2544_throughput_is_one_full_trial_without_loss() -> None:
 
 
 def test_goals_without_a_profile_are_medians() -> None:
-    ndr, _ = profile.goals(Options(trial_s=0.5))
-    assert (ndr.exceed_ratio, ndr.final_trial_s, ndr.duration_sum_s) == (0.5, 0.5, 2.0)
+    ndr, pdr = profile.goals(Options(trial_s=0.5, pdr_loss=0.01))
+    assert (ndr.exceed_ratio, ndr.final_trial_s, ndr.duration_sum_s) == (
+        0.5,
+        0.5,
+        0.5 * profile.SUM_OF_TRIALS,
+    )
+    assert (ndr.loss_ratio, pdr.loss_ratio) == (0, 0.01)
 
 
 def test_each_section_that_is_left_out_has_its_reason() -> None:
