@@ -20,7 +20,7 @@ from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullFor
 
 from kbench.explain import stats
 from kbench.explain.answer import number, rate, time_ns
-from kbench.explain.compare import CPU_STATES, Comparison, Row
+from kbench.explain.comparison import CPU_STATES, Comparison, Row
 from kbench.explain.stats import Estimate
 
 # Okabe and Ito's colour-blind safe palette, darkened where it is too pale for a white page.
@@ -44,7 +44,7 @@ STATE_STYLES = {
     "idle": ("#808080", ""),
 }
 # Colours that stand for the page's own: replaced after drawing, so that one SVG suits light and dark.
-_INK, _FAINT = "#010203", "#040506"
+INK, FAINT = "#010203", "#040506"
 _WIDTH_IN = 6.2
 
 
@@ -63,12 +63,12 @@ def style(datapath: str) -> tuple[str, str, str]:
     return STYLES.get(datapath) or OTHERS[sum(datapath.encode()) % len(OTHERS)]
 
 
-def _draw(name: str, height_in: float, plot: Callable[[Axes], None]) -> str:
+def drawn(name: str, height_in: float, plot: Callable[[Axes], None]) -> str:
     """Draw on a fresh figure; `name` makes the ids unique within the page."""
     settings: dict[Any, Any] = {
         "svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 10,
-        "text.color": _INK, "axes.labelcolor": _INK, "axes.edgecolor": _FAINT, "xtick.color": _INK,
-        "ytick.color": _INK, "grid.color": _FAINT, "hatch.linewidth": 0.5, "axes.spines.top": False,
+        "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": FAINT, "xtick.color": INK,
+        "ytick.color": INK, "grid.color": FAINT, "hatch.linewidth": 0.5, "axes.spines.top": False,
         "axes.spines.right": False, "axes.axisbelow": True, "text.parse_math": False,
     }  # fmt: skip
     with mpl.rc_context(settings):
@@ -86,7 +86,7 @@ def _inline(svg: str, name: str) -> str:
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
     svg = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', svg)
-    svg = svg.replace(_INK, "var(--ink, #222)").replace(_FAINT, "var(--faint, #bbb)")
+    svg = svg.replace(INK, "var(--ink, #222)").replace(FAINT, "var(--faint, #bbb)")
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", svg)
     head, rest = svg.split(">", 1)
     head = re.sub(r'\s(width|height|version|xmlns|xmlns:xlink)="[^"]*"', "", head)
@@ -94,7 +94,8 @@ def _inline(svg: str, name: str) -> str:
     return f'{head} aria-hidden="true">{rest}'
 
 
-def _whiskers(axes: Axes, y: float, figure: Estimate, colour: str) -> None:
+def whiskers(axes: Axes, y: float, figure: Estimate, colour: str) -> None:
+    """The interval of `figure` as a horizontal bar."""
     if figure.low is not None and figure.high is not None:
         axes.errorbar(
             figure.value, y, xerr=[[figure.value - figure.low], [figure.high - figure.value]],
@@ -102,7 +103,8 @@ def _whiskers(axes: Axes, y: float, figure: Estimate, colour: str) -> None:
         )  # fmt: skip
 
 
-def _row_axis(axes: Axes, labels: list[str]) -> None:
+def row_axis(axes: Axes, labels: list[str]) -> None:
+    """A row per label, the first on top."""
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -110,7 +112,7 @@ def _row_axis(axes: Axes, labels: list[str]) -> None:
     axes.grid(axis="x", linewidth=0.6)
 
 
-def throughput(name: str, comparison: Comparison) -> Chart | None:
+def rates(name: str, comparison: Comparison) -> Chart | None:
     """Median rate with interval, and each round as a point. None without wall-clock figures."""
     rows = [r for r in comparison.rows if r.figure is not None]
     if comparison.kind != "wall" or not rows:
@@ -123,28 +125,42 @@ def throughput(name: str, comparison: Comparison) -> Chart | None:
             rounds = list(row.by_round.values())
             jitter = [y + 0.16 + 0.10 * (i % 3) for i in range(len(rounds))]
             axes.plot(rounds, jitter, linestyle="", marker=marker, color=colour, alpha=0.45, markersize=4)
-            _whiskers(axes, y, row.figure, colour)
+            far = {outlier.round for outlier in row.outliers}
+            ringed = [(x, at) for r, x, at in zip(row.by_round, rounds, jitter, strict=True) if r in far]
+            for x, at in ringed:
+                axes.plot(x, at, marker="o", markersize=9, markerfacecolor="none", markeredgecolor=INK)
+            whiskers(axes, y, row.figure, colour)
             axes.plot(row.figure.value, y, marker=marker, color=colour, markersize=9, zorder=4)
             axes.annotate(
                 rate(row.figure.value), (row.figure.value, y), xytext=(0, 9), textcoords="offset points",
                 ha="center", fontsize=9,
             )  # fmt: skip
-        _row_axis(axes, [r.datapath for r in rows])
-        axes.set_xlim(0, max(max(r.by_round.values()) for r in rows) * 1.12)
+        row_axis(axes, [r.datapath for r in rows])
+        most = max(max(r.by_round.values()) for r in rows)
+        if comparison.ceiling is not None:
+            axes.axvline(comparison.ceiling.value, color=INK, linestyle=(0, (5, 4)), linewidth=1, zorder=1)
+            most = max(most, comparison.ceiling.value)
+        axes.set_xlim(0, most * 1.12)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_xlabel("packets per second")
 
-    told = "; ".join(
-        f"{r.datapath} {rate(r.figure.value)}{_interval(r.figure, rate)}" for r in rows if r.figure
-    )
+    told = "; ".join(f"{r.datapath} {rate(r.figure.value)}{spoken(r.figure, rate)}" for r in rows if r.figure)
+    note = "Large mark: median, whiskers: its 95 % interval, small marks: single rounds."
+    if any(r.outliers for r in rows):
+        note += " Rings: outliers, which stay in."
+    if comparison.ceiling is not None:
+        told += f"; the generator alone {rate(comparison.ceiling.value)}"
+        note += " Dashed line: what the generator alone can offer."
     return Chart(
-        "Throughput", _draw(name, 0.8 + 0.6 * len(rows), plot),
-        f"Throughput in packets per second, median with 95 % interval: {told}.",
-        "Large mark: median, whiskers: its 95 % interval, small marks: single rounds.",
+        "Maximum forwarding rate" if comparison.load_pps is None else "Forwarding rate",
+        drawn(name, 0.8 + 0.6 * len(rows), plot),
+        f"Rate in packets per second, median with 95 % interval: {told}.",
+        note,
     )  # fmt: skip
 
 
-def _interval(estimate: Estimate, words: Callable[[float], str]) -> str:
+def spoken(estimate: Estimate, words: Callable[[float], str]) -> str:
+    """The interval in words, for a text alternative."""
     if estimate.low is None or estimate.high is None:
         return ""
     return f" ({words(estimate.low)} to {words(estimate.high)})"
@@ -161,14 +177,14 @@ def instructions(name: str, comparison: Comparison) -> Chart | None:
         for y, row in enumerate(rows):
             assert row.figure is not None
             axes.barh(
-                y, row.figure.value, height=0.55, color=style(row.datapath)[0], edgecolor=_INK, linewidth=0.6,
+                y, row.figure.value, height=0.55, color=style(row.datapath)[0], edgecolor=INK, linewidth=0.6,
                 hatch=hatches[y % len(hatches)],
             )  # fmt: skip
             axes.annotate(
                 number(row.figure.value), (row.figure.value, y), xytext=(5, 0),
                 textcoords="offset points", va="center",
             )  # fmt: skip
-        _row_axis(axes, [r.datapath for r in rows])
+        row_axis(axes, [r.datapath for r in rows])
         axes.set_xlim(0, max(r.figure.value for r in rows if r.figure) * 1.15)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.set_xlabel("guest instructions per packet (fewer is better)")
@@ -176,7 +192,7 @@ def instructions(name: str, comparison: Comparison) -> Chart | None:
     told = "; ".join(f"{r.datapath} {number(r.figure.value)}" for r in rows if r.figure)
     whose = "Of the DUT only." if comparison.dut_only else "The generator's instructions are included."
     return Chart(
-        "Instructions per packet", _draw(name, 0.9 + 0.45 * len(rows), plot),
+        "Instructions per packet", drawn(name, 0.9 + 0.45 * len(rows), plot),
         f"Guest instructions per packet: {told}.", f"{whose} Instructions are not cycles.",
     )  # fmt: skip
 
@@ -222,7 +238,7 @@ def latency(name: str, comparison: Comparison) -> Chart | None:
 
     told = "; ".join(_tell_latency(r) for r in rows)
     return Chart(
-        "Latency", _draw(name, 3.6, plot), f"Latency distribution: {told}.",
+        "Latency", drawn(name, 3.6, plot), f"Latency distribution: {told}.",
         "Each line ends where fewer than 10 samples lie beyond it.",
     )  # fmt: skip
 
@@ -254,11 +270,11 @@ def cpu_states(name: str, comparison: Comparison) -> Chart | None:
             for state in CPU_STATES:
                 colour, hatch = STATE_STYLES[state]
                 axes.barh(
-                    y, states[state] * 100, left=left, height=0.6, color=colour, hatch=hatch, edgecolor=_INK,
+                    y, states[state] * 100, left=left, height=0.6, color=colour, hatch=hatch, edgecolor=INK,
                     linewidth=0.4, alpha=0.3 if state == "idle" else 1, label=state if y == 0 else None,
                 )  # fmt: skip
                 left += states[state] * 100
-        _row_axis(axes, [f"{datapath}  CPU {cpu}" for datapath, cpu, _ in bars])
+        row_axis(axes, [f"{datapath}  CPU {cpu}" for datapath, cpu, _ in bars])
         axes.set_xlim(0, 100)
         axes.set_xlabel("share of the time (%)")
         axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=6, frameon=False, fontsize=9,
@@ -269,7 +285,7 @@ def cpu_states(name: str, comparison: Comparison) -> Chart | None:
         for d, c, states in bars
     )
     return Chart(
-        "CPU time by state", _draw(name, 1.1 + 0.32 * len(bars), plot), f"CPU time by state: {told}.",
+        "CPU time by state", drawn(name, 1.1 + 0.32 * len(bars), plot), f"CPU time by state: {told}.",
         "From /proc/stat: with coarse accounting, interrupts may be booked on whatever they interrupt.",
     )  # fmt: skip
 
@@ -285,28 +301,28 @@ def dut_time(name: str, comparison: Comparison) -> Chart | None:
         for y, row in enumerate(rows):
             assert row.dut_ns is not None
             colour, marker, _ = style(row.datapath)
-            _whiskers(axes, y, row.dut_ns, colour)
+            whiskers(axes, y, row.dut_ns, colour)
             axes.plot(row.dut_ns.value, y, marker=marker, color=colour, markersize=9, zorder=4)
             axes.annotate(
                 f"{number(row.dut_ns.value)} ns", (row.dut_ns.value, y), xytext=(0, 9),
                 textcoords="offset points", ha="center", fontsize=9,
             )  # fmt: skip
             highest = max(highest, row.dut_ns.value, row.dut_ns.high or 0.0)
-        _row_axis(axes, [r.datapath for r in rows])
+        row_axis(axes, [r.datapath for r in rows])
         lowest = min(min(r.dut_ns.value, r.dut_ns.low or r.dut_ns.value) for r in rows if r.dut_ns)
         axes.set_xlim(min(0.0, lowest * 1.1), max(highest, 1.0) * 1.12)
         axes.set_xlabel("DUT CPU ns per packet (generator subtracted; fewer is better)")
 
     told = "; ".join(
-        f"{r.datapath} {number(r.dut_ns.value)} ns{_interval(r.dut_ns, number)}" for r in rows if r.dut_ns
+        f"{r.datapath} {number(r.dut_ns.value)} ns{spoken(r.dut_ns, number)}" for r in rows if r.dut_ns
     )
     return Chart(
-        "CPU time per packet", _draw(name, 0.8 + 0.6 * len(rows), plot), f"DUT CPU time per packet: {told}.",
+        "CPU time per packet", drawn(name, 0.8 + 0.6 * len(rows), plot), f"DUT CPU time per packet: {told}.",
         "Median over trials, whiskers: its 95 % interval.",
     )  # fmt: skip
 
 
-CHARTS = (throughput, instructions, latency, dut_time, cpu_states)
+CHARTS = (rates, instructions, latency, dut_time, cpu_states)
 
 
 def charts(name: str, comparison: Comparison) -> list[Chart]:

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from kbench.errors import StoreError
-from kbench.explain import figures
+from kbench.explain import figures, method_figures
 from kbench.explain.answer import (
     answer,
     case_title,
@@ -26,8 +26,12 @@ from kbench.explain.answer import (
     share,
     time_ns,
 )
-from kbench.explain.compare import PERCENTS, Comparison, compare
-from kbench.explain.table import interval, ratio_cell
+from kbench.explain.compare import compare
+from kbench.explain.comparison import PERCENTS, Comparison
+from kbench.explain.methods import Methods, beside
+from kbench.explain.notes import Reason, Result, graded, lost_at, meanings, reasons, remarks
+from kbench.explain.sheets import interval
+from kbench.explain.table import figure_cell, ratio_cell
 from kbench.model import Verification
 from kbench.store import Run, write_atomically
 
@@ -74,7 +78,9 @@ def render(run: Run) -> str:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters.update(number=number, rate=rate, share=share, time_ns=time_ns, interval=interval)
+    environment.filters.update(
+        number=number, rate=rate, share=share, time_ns=time_ns, interval=interval, figure=figure_cell
+    )
     template = environment.get_template("report.html.j2")
     return template.render(
         run=run,
@@ -82,7 +88,10 @@ def render(run: Run) -> str:
         command=_command(run.run),
         # Our own file, not data: it must not be escaped.
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        sections=[_section(f"c{n}", c) for n, c in enumerate(comparisons)],
+        sections=[
+            _section(f"c{n}", c, m)
+            for n, (c, m) in enumerate(zip(comparisons, beside(run, comparisons), strict=True))
+        ],
         missing=missing(run, comparisons),
         notices=_notices(run),
         proofs=_proofs(run),
@@ -93,7 +102,7 @@ def render(run: Run) -> str:
     )
 
 
-def _section(name: str, comparison: Comparison) -> dict[str, Any]:
+def _section(name: str, comparison: Comparison, methods: Methods) -> dict[str, Any]:
     """All that the template shows of one comparison."""
     reasons = sorted({reason for row in comparison.rows for reason in row.ledger.dropped})
     places = sorted({where for row in comparison.rows for where in row.ledger.lost_by})
@@ -104,20 +113,37 @@ def _section(name: str, comparison: Comparison) -> dict[str, Any]:
         "title": case_title(comparison.function, comparison.frame_bytes, comparison.case, comparison.case_id),
         "place": place(comparison),
         "placement": placement(comparison),
-        "answer": answer(comparison),
+        "answer": answer(comparison, methods.said),
         "charts": figures.charts(name, comparison),
+        "method_charts": method_figures.charts(name, methods.found) if methods.found else [],
+        "sheets": [(sheet, _why(sheet.grades)) for sheet in methods.sheets],
+        "remarks": remarks(comparison) if comparison.ranks else [],
+        "why": _why(graded(comparison)) if comparison.ranks else None,
+        "lost_at": lost_at((r.datapath, r.ledger) for r in comparison.rows),
+        "blocks": max((r.blocks for r in comparison.rows), default=0),
+        "graded": {r.datapath for r in comparison.rows if r.figure is not None},
         "ratios": {r.datapath: ratio_cell(r, comparison.reference, digits) for r in comparison.rows},
         "untold": any(r.told_apart is False for r in comparison.rows),
         "no_interval": next(
             (r.figure.reason for r in comparison.rows if r.figure and r.figure.low is None), None
         ),
-        "latency_rows": [r for r in comparison.rows if r.latency is not None],
+        # With the method's own table, by load, this one would say the same again.
+        "latency_rows": [
+            r
+            for r in comparison.rows
+            if r.latency is not None and not (methods.found and methods.found.latencies)
+        ],
         "percents": [f"{p:g}" for p in PERCENTS],
         "reasons": reasons,
         "places": places,
         "invalid": [r for r in comparison.rows if r.invalid_trials],
         "colours": {r.datapath: figures.style(r.datapath)[0] for r in comparison.rows},
     }
+
+
+def _why(results: list[Result]) -> tuple[list[tuple[str, str]], list[Reason]] | None:
+    """What the results' grades mean, and the reasons for them; None where nothing is graded."""
+    return (list(meanings(results)), reasons(results)) if results else None
 
 
 def _notices(run: Run) -> list[tuple[str | None, list[str]]]:

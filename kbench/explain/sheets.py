@@ -208,7 +208,7 @@ def losses(curves: Sequence[Curve]) -> Sheet | None:
         load = median(table[at][0] for table in tables if at in table)
         cells = [_loss_cell(table[at][1]) if at in table else "" for table in tables]
         lines.append(Line([share(at), rate(load), *cells]))
-    columns = [Column("load"), Column("offered"), *(Column(curve.datapath) for curve in curves)]
+    columns = [Column("load", number=False), Column("offered"), *(Column(curve.datapath) for curve in curves)]
     notes = ["Share lost of what the load called for: median of the repeats, in brackets least and most."]
     for curve in curves:
         lossy = curve.outcomes.get("always_lossy", 0)

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from kbench.errors import StoreError
-from kbench.explain import figures
+from kbench.explain import figures, method_figures
 from kbench.explain.compare import compare
+from kbench.explain.findings import findings
 from kbench.explain.report import flatten, render, write_report
 from kbench.model import Verification
 from kbench.store import Run, RunStore, load_run
+from tests.unit import synthetic_findings
 from tests.unit import synthetic_runs as synthetic
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -106,7 +108,7 @@ def test_it_answers_first_and_has_every_section(run: Run) -> None:
     order = [
         "The answer", "xdp forwards 3.98x", "Read this with it", "pktgen over veth makes XDP look bad",
         "xdp, af_packet and kernel proven equal on 78 packets", "packet 12 (TTL 1): expected drop",
-        "95 % bootstrap interval", "Throughput", "CPU time by state", "Where every packet went",
+        "95 % bootstrap interval", "Maximum forwarding rate", "CPU time by state", "Where every packet went",
         "Instructions per packet", "Facts of the host", "kbench run --label 'it'\"'\"'s",
     ]  # fmt: skip
     places = [text.index(words) for words in order]
@@ -173,7 +175,7 @@ def test_a_ledger_that_does_not_add_up_is_shown(run: Run) -> None:
 def test_kinds_have_charts_of_their_own(run: Run) -> None:
     titles = {c.kind: [x.title for x in figures.charts("t", c)] for c in compare(run)[::2]}
     assert titles == {
-        "wall": ["Throughput", "Latency", "CPU time per packet", "CPU time by state"],
+        "wall": ["Maximum forwarding rate", "Latency", "CPU time per packet", "CPU time by state"],
         "exact": ["Instructions per packet"],
     }
 
@@ -213,3 +215,60 @@ def test_a_big_run_stays_small(tmp_path: Path) -> None:
         mine = [t for t in one.trials if t.part == "host" and t.function == "forward"]
         run.trials += [dataclasses.replace(t, case_id=case.case_id) for t in mine]
     assert len(render(run).encode()) < 3_000_000
+
+
+@pytest.fixture
+def methods_run(tmp_path: Path) -> Run:
+    return synthetic_findings.write(tmp_path / "results")
+
+
+def test_what_methods_found_is_in_the_page(methods_run: Run) -> None:
+    text = html.unescape(render(methods_run))
+    page = Page(render(methods_run))
+    assert page.unbalanced == [] and page.loads == [] and len(page.ids) == len(set(page.ids))
+    order = [
+        "The answer", "Without loss (NDR) kernel carries", "generator-limited", "Trials set aside: 12 warm-ups",
+        "Outliers, kept in all figures: xdp round 13", "Throughput", "Loss by load", "Latency by load",
+        "Back-to-back frames", "CPU at equal load", "The generator and the clocks", "Counters per packet",
+        "Where every packet went", "The AF_PACKET receive ring was full",
+    ]  # fmt: skip
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+    assert (
+        "af_packet: NDR not reached: even 1,000 packets/s is not carried without loss in 3 of 4 searches"
+        in text
+    )
+    assert "no hardware counters: " + synthetic_findings.NO_PMU in text
+
+
+def test_each_grade_stands_with_its_reasons(methods_run: Run) -> None:
+    text = html.unescape(render(methods_run))
+    assert re.search(r'<span class="grade gD">D</span> <b>xdp:</b> generator-limited', text)
+    assert re.search(r'<span class="grade gC">C</span> <b>all:</b> veth, not a NIC', text)
+
+
+def test_a_run_without_maximum_rates_has_no_table_of_them(tmp_path: Path) -> None:
+    text = html.unescape(render(synthetic_findings.write(tmp_path / "results", rates=False)))
+    assert "Comparison table" not in text and "What is missing" not in text
+    assert "without loss (NDR) kernel carries" in text
+
+
+def test_old_runs_show_nothing_of_methods(run: Run) -> None:
+    text = render(run)
+    for title in ("Loss by load", "Counters per packet", "The generator and the clocks", "Without an answer"):
+        assert title not in text
+
+
+def test_method_charts_say_their_figures_in_words(methods_run: Run) -> None:
+    made = method_figures.charts("t", findings(methods_run)[0])
+    assert [chart.title for chart in made] == ["Throughput", "Loss by load", "Latency by load"]
+    assert "af_packet NDR not reached" in made[0].alt and "kernel PDR 0.5 % 605 kpps" in made[0].alt
+    assert "0 % at 2.52 Mpps" in made[1].alt
+    assert "af_packet at 90 %: p50 42 us, p99 119 us" in made[2].alt
+    for chart in made:
+        assert "#010203" not in chart.svg and "var(--ink" in chart.svg
+
+
+def test_methods_without_a_figure_have_no_chart() -> None:
+    empty = findings(Run(Path("x"), {"run_id": "x"}))
+    assert empty == []

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from kbench.explain.report import render
+from tests.unit import synthetic_findings
 from tests.unit import synthetic_runs as synthetic
 
 pytestmark = pytest.mark.needs_browser
@@ -93,6 +94,14 @@ def test_the_page_fits_and_is_quiet(
     ink, paper = brightness(seen["ink"]), brightness(seen["paper"])
     assert (ink > 200 and paper < 50) if dark else (ink < 50 and paper > 200)
     assert abs(brightness(seen["chart_ink"]) - ink) < 1, "charts do not follow the page's colours"
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_the_page_of_all_methods_fits(browser_path: str, tmp_path: Path, width: int) -> None:
+    page = render(synthetic_findings.write(tmp_path / "results"))
+    seen, console = look(browser_path, tmp_path, page, width)
+    assert console == [] and seen["scroll"] <= seen["width"] and seen["out"] == []
+    assert seen["charts"] == 7 and seen["empty"] == 0
 
 
 def test_the_probe_itself_sees_what_is_wrong(browser_path: str, tmp_path: Path) -> None:
