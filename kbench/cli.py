@@ -105,6 +105,10 @@ def _parser() -> argparse.ArgumentParser:
     build = commands.add_parser("build", help="build the C programs into the cache")
     build.set_defaults(command=_build)
 
+    selftest = commands.add_parser("selftest", help="what kbench's own claims are worth on this machine")
+    _selftesting(selftest)
+    selftest.set_defaults(command=_selftest)
+
     lab = commands.add_parser("lab", help="the virtual machine that has modules and pktgen")
     lab_commands = lab.add_subparsers(metavar="COMMAND", required=True)
     shell = lab_commands.add_parser("shell", help="a prompt in the lab")
@@ -218,6 +222,32 @@ def _measuring(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--label", metavar="TEXT", help="stored with the run")
     _output(parser)
+
+
+def _selftesting(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "check",
+        choices=("overhead", "aa", "ab"),
+        help="overhead: what the probes cost; aa: compare a datapath with itself; ab: with a slower build of it",
+    )
+    parser.add_argument("--rounds", type=int, metavar="N",
+                        help="comparisons (default: 100); overhead: pairs of trials (default: 160)")  # fmt: skip
+    parser.add_argument("--datapath", metavar="NAME", default="xdp", help="default: xdp")
+    parser.add_argument("--confidence", type=_share, metavar="X", default=0.99,
+                        help="level of the intervals in percent (default: 99)")  # fmt: skip
+    parser.add_argument("--slowdown", type=_share, metavar="X%", default=0.03,
+                        help="ab: how much longer a packet takes (default: 3%%)")  # fmt: skip
+    parser.add_argument("--blocks", type=int, metavar="N", default=8,
+                        help="topologies built anew in each comparison (default: 8)")  # fmt: skip
+    parser.add_argument("--slices", type=int, metavar="N", default=8,
+                        help="pairs of trials in a block (default: 8)")  # fmt: skip
+    parser.add_argument("--duration", type=float, metavar="S", default=0.1,
+                        help="seconds per trial (default: 0.1)")  # fmt: skip
+    parser.add_argument(
+        "--results", type=Path, metavar="DIR", default=Path("results"), help="default: results"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress, only warnings and the result")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def _output(parser: argparse.ArgumentParser) -> None:
@@ -338,6 +368,25 @@ def _build(arguments: argparse.Namespace) -> int:
     from kbench.commands import build
 
     return build()
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    from kbench.selftest.checks import selftest
+    from kbench.selftest.room import Request
+
+    rounds = arguments.rounds
+    request = Request(
+        check=arguments.check,
+        rounds=(160 if arguments.check == "overhead" else 100) if rounds is None else rounds,
+        datapath=arguments.datapath,
+        confidence=arguments.confidence,
+        blocks=arguments.blocks,
+        slices=arguments.slices,
+        slice_s=arguments.duration,
+        slow_down=arguments.slowdown,
+        results=arguments.results,
+    )
+    return selftest(request, quiet=arguments.quiet, as_json=arguments.json)
 
 
 def _lab_shell(arguments: argparse.Namespace) -> int:
