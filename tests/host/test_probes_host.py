@@ -94,12 +94,15 @@ def test_without_probes_nothing_is_read(stand: Stand, monkeypatch: pytest.Monkey
     assert trial.foreign_cpu_share is None and trial.cpu_ns_per_packet is None
 
 
-def test_only_wall_clock_figures_are_contaminated(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_wall_clock_figures_are_probed_and_contaminated(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     setting, bench = stand("same", "xdp")
     monkeypatch.setattr(trial_module, "contaminated", lambda *_, **__: ["others ran"])
     assert run_trial(bench, setting, LOAD, purpose="rate", round_=0).contaminated == ["others ran"]
     counted = dataclasses.replace(setting, kind="functional")
-    assert run_trial(bench, counted, LOAD, purpose="account", round_=0).contaminated == []
+    trial = run_trial(bench, counted, LOAD, purpose="account", round_=0)
+    assert trial.contaminated == [] and trial.probes == {} and trial.cpus
 
 
 def test_profiling_trials_time_bpf_programs_and_leave_no_accounting(stand: Stand) -> None:

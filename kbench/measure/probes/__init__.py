@@ -20,12 +20,16 @@ PROBES: tuple[type[Probe], ...] = (Hardware, BpfRunTime, Scheduler, Energy, Thre
 
 
 class Watch:
-    """All probes around one trial. Use as a context manager around what is offered, then ask for `values`."""
+    """All probes around one trial. Use as a context manager around what is offered, then ask for `values`.
+
+    None in exact and functional parts: an emulated machine has no PMU, its CPU time means nothing, and a program more
+    could move exact counts.
+    """
 
     def __init__(self, bench: Bench, setting: Setting, *, profile: bool) -> None:
         self._values: dict[str, Any] = {}
         self._probes: list[Probe] = []
-        for kind in PROBES:
+        for kind in PROBES if setting.kind == "wall" else ():
             if kind.costly and not profile:
                 self._values[kind.name] = {"absent": f"only in profiling trials: {kind.costly}"}
             else:
