@@ -145,6 +145,8 @@ class Comparison:
     """Exact: the generator's own instructions are subtracted in every row."""
     ranks: bool = True
     """Whether trials that are ranked were made at all. Not so where a run used other methods only."""
+    disturbed: bool = False
+    """Contaminated trials are scored as well, because setting them aside would leave less than half of the rounds."""
     ceiling: Estimate | None = None
     """Packets/s that the generator can offer on this testbed into a bare drop: the baseline trials' rate. Wall clock
     parts at maximum load only."""

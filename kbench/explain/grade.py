@@ -68,6 +68,8 @@ class Evidence:
     scored: Sequence[Trial] = ()
     """The trials that the figure rests on."""
     contaminated: int = 0
+    disturbed: bool = False
+    """Contaminated trials were scored as well, because too few others were left."""
     invalid: int = 0
     """Trials that would have been scored but for this."""
     figure: Estimate | None = None

@@ -219,7 +219,9 @@ def foreign(seen: Evidence) -> Verdict:
 
 
 def contaminated(seen: Evidence) -> Verdict:
-    """Trials set aside because the machine was not kbench's alone."""
+    """Trials set aside because the machine was not kbench's alone; or too many of them for that."""
+    if seen.disturbed:
+        return "the machine was hardly ever kbench's alone, so contaminated trials are scored as well", "E"
     share = seen.contaminated / max(1, seen.contaminated + len(seen.scored))
     worst = _steps(share, ((0.10, "C"), (0.30, "D")))
     return (f"{_percent(share)} of the trials were contaminated and set aside", worst) if worst else None

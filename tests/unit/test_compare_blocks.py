@@ -68,13 +68,20 @@ def test_warm_up_and_contaminated_trials_carry_no_figure_and_are_counted() -> No
     assert "contaminated" in {r.rule for r in row.grade.reasons}
 
 
-def test_a_datapath_with_disturbed_trials_only_says_so() -> None:
+def test_a_machine_that_was_hardly_ever_alone_is_measured_as_it_is() -> None:
+    """Less than half of a datapath's rounds without disturbance: all are scored, for all, and graded E."""
     run = in_blocks({"xdp": 3e6, "kernel": 0.75e6})
-    for trial in trials_of(run, "xdp"):
+    trials = trials_of(run, "xdp")
+    for trial in trials[: len(trials) // 2]:
         trial.contaminated = ["the hypervisor took 12 ms of CPU 0 in 100 ms"]
-    row = row_of(only(run), "xdp")
-    assert row.figure is None and row.missing == "no trial without disturbance: steal"
-    assert row.grade.letter == "F"
+    made = only(run)
+    assert not made.disturbed and row_of(made, "xdp").contaminated_trials > 0
+    for trial in trials:
+        trial.contaminated = ["the hypervisor took 12 ms of CPU 0 in 100 ms"]
+    made = only(run)
+    row = row_of(made, "xdp")
+    assert made.disturbed and row.contaminated_trials == 0 and row.valid == 30 and row.figure is not None
+    assert row.grade.letter == "E" and [r.rule for r in row.grade.deciding] == ["contaminated"]
 
 
 def test_outliers_are_shown_and_stay_in() -> None:
