@@ -17,9 +17,9 @@ UNEXPLAINED_SHARE = 0.001
 def ledger(offered: Offered, seen: Seen | None, sink: dict[str, Any] | None, ports: PortLosses) -> Counters:
     """Where every offered packet went: offered = forwarded + dropped + lost.
 
-    What the ring of the DUT's port refused was offered: the generator had it ready in time.
+    What the ring of the DUT's port, or the backlog, refused was offered: the generator had it ready in time.
     """
-    count = offered.sent + min(offered.failed, ports.entry.get("veth_rx_ring", 0))
+    count = offered.sent + min(offered.failed, ports.told)
     known = dict(ports.entry)
     if seen is None:
         received = sink["packets"] if sink else offered.sent
@@ -52,7 +52,7 @@ def ledger(offered: Offered, seen: Seen | None, sink: dict[str, Any] | None, por
 
 def not_offered(offered: Offered, ports: PortLosses) -> int:
     """Frames that the generator's own port refused, so that they never came near the DUT."""
-    return max(0, offered.failed - ports.entry.get("veth_rx_ring", 0))
+    return max(0, offered.failed - ports.told)
 
 
 def judge_ledger(trial: Trial) -> None:

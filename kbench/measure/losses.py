@@ -35,6 +35,8 @@ class PortLosses:
     """By the receiving driver: for want of memory, or, with XDP, what could not be redirected."""
     refused: dict[str, int] = field(default_factory=dict)
     """By the outgoing port, by place, one for each attempt."""
+    told: int = 0
+    """Of those on the way in, the ones that the generator was told of as failed."""
     arrival: dict[str, int] = field(default_factory=dict)
     """After the DUT, by place."""
 
@@ -50,20 +52,26 @@ def port_losses(before: Reading, after: Reading, wire: Literal["veth", "nic"]) -
     change = {role: _change(before["ports"][role], roles[role]) for role in roles}
     rx, tx = change["rx"], change["tx"]
     rx_driver = _driver(rx, r"rx_queue_\d+_drops")
-    elsewhere = rx_driver
+    elsewhere, told = rx_driver, 0
     entry = {
         "nic_rx_missed": rx["rx_missed_errors"],
         "nic_rx_fifo": rx["rx_fifo_errors"] + rx["rx_over_errors"],
     }
     entry["rx_errors"] = max(0, rx["rx_errors"] - sum(entry.values()))
     if wire == "veth":
-        entry["veth_rx_ring"] = change["generator"]["tx_dropped"]
+        told = change["generator"]["tx_dropped"]
         elsewhere += _driver(change["generator"], r"tx_queue_\d+_xdp_xmit_errors")
     in_backlog = after["backlog_dropped"] - before["backlog_dropped"]
     entry["backlog"] = min(in_backlog, max(0, rx["rx_dropped"] - elsewhere))
+    if wire == "veth":
+        # Socket buffers that GRO is not for go to the backlog instead of the ring (veth_xmit()), and the sender is
+        # told of a drop there as well.
+        by_ring = _driver(rx, r"rx_queue_\d+_xdp_packets")
+        entry["veth_rx_ring"] = told if by_ring else max(0, told - entry["backlog"])
     sink = _driver(change["sink"], r"rx_queue_\d+_drops") if "sink" in change else 0
     return PortLosses(
         entry=_some(entry),
+        told=told,
         rx_driver=rx_driver,
         # The kernel counts a discipline's drops in 32 bits.
         refused=_some({"qdisc": tx["qdisc_drops"] % (1 << 32), "tx_port": tx["tx_dropped"]}),

@@ -50,7 +50,7 @@ def test_the_baseline_ends_in_the_sink() -> None:
 
 def test_what_the_ring_of_the_dut_refused_was_offered() -> None:
     seen = Seen(received=1000, forwarded=1000)
-    made = observed(seen, {"packets": 1000}, PortLosses({"veth_rx_ring": 30}), failed=33)
+    made = observed(seen, {"packets": 1000}, PortLosses({"veth_rx_ring": 30}, told=30), failed=33)
     assert (made.counters.offered, made.counters.lost_by) == (1030, {"veth_rx_ring": 30})
     assert made.counters.unexplained == 0
     assert not_offered(made.offered, made.ports) == 3
@@ -97,7 +97,7 @@ def reading(backlog: int = 0, **changes: dict[str, Any]) -> dict[str, Any]:
     ports = {}
     for role in ("generator", "rx", "tx", "sink"):
         own = dict(changes.get(role, {}))
-        driver = {"rx_queue_0_drops": 0, "rx_queue_0_xdp_drops": 0, "tx_queue_0_xdp_xmit_errors": 0}
+        driver = {"rx_queue_0_drops": 0, "rx_queue_0_xdp_packets": 0, "tx_queue_0_xdp_xmit_errors": 0}
         driver |= own.pop("driver", {})
         ports[role] = dict.fromkeys(names, 0) | own | {"driver": driver}
     return {"backlog_dropped": backlog, "ports": ports}
@@ -107,7 +107,7 @@ def test_a_full_veth_ring_shows_at_both_ports_and_counts_once() -> None:
     after = reading(
         generator={"tx_dropped": 50, "driver": {"tx_queue_0_xdp_xmit_errors": 50}}, rx={"rx_dropped": 50}
     )
-    assert port_losses(reading(), after, "veth") == PortLosses({"veth_rx_ring": 50})
+    assert port_losses(reading(), after, "veth") == PortLosses({"veth_rx_ring": 50}, told=50)
 
 
 def test_the_backlog_is_told_apart_from_the_driver() -> None:
@@ -115,10 +115,15 @@ def test_the_backlog_is_told_apart_from_the_driver() -> None:
     after = reading(
         backlog=112,
         generator={"tx_dropped": 3, "driver": {"tx_queue_0_xdp_xmit_errors": 3}},
-        rx={"rx_dropped": 16, "driver": {"rx_queue_0_drops": 4, "rx_queue_0_xdp_drops": 8}},
+        rx={"rx_dropped": 16, "driver": {"rx_queue_0_xdp_packets": 99, "rx_queue_0_drops": 4}},
     )
     losses = port_losses(reading(backlog=100), after, "veth")
-    assert losses == PortLosses({"veth_rx_ring": 3, "backlog": 9}, rx_driver=4)
+    assert losses == PortLosses({"veth_rx_ring": 3, "backlog": 9}, rx_driver=4, told=3)
+
+
+def test_a_drop_in_the_backlog_that_the_sender_is_told_of_counts_once() -> None:
+    after = reading(backlog=20, generator={"tx_dropped": 20}, rx={"rx_dropped": 20})
+    assert port_losses(reading(), after, "veth") == PortLosses({"backlog": 20}, told=20)
 
 
 def test_a_nic_names_what_it_missed() -> None:
