@@ -11,7 +11,8 @@ from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullFor
 
 from kbench.explain.answer import rate, share, time_ns
 from kbench.explain.figures import Chart, drawn, row_axis, spoken, style, whiskers
-from kbench.explain.findings import COMMON, Curve, Found, LatencyAt
+from kbench.explain.findings import Found
+from kbench.explain.method_results import COMMON, Curve, LatencyAt
 from kbench.explain.sheets import goal_name
 from kbench.explain.throughput import Bound
 

@@ -78,6 +78,10 @@ def remarks(comparison: Comparison) -> list[str]:
             f">= generator-limited: {join(limited)} of the {rate(comparison.ceiling.value)} that the generator can"
             " offer here into a bare drop; the datapath may be faster."
         )
+    if comparison.disturbed:
+        found.append(
+            "The machine was hardly ever kbench's alone: contaminated trials are scored as well, for want of others."
+        )
     return found + _claims(comparison) + _aside(rows) + _outliers(comparison)
 
 

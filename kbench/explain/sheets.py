@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
 from kbench.explain.answer import join, number, rate, ratio, share, time_ns
 from kbench.explain.comparison import PERCENTS
-from kbench.explain.findings import COMMON, Bursts, CpuAtLoad, Curve, Found, Generator, LatencyAt
+from kbench.explain.findings import Found
+from kbench.explain.method_results import COMMON, Bursts, CpuAtLoad, Curve, Generator, LatencyAt
 from kbench.explain.notes import Result, whose
 from kbench.explain.stats import Estimate
 from kbench.explain.throughput import Bound
@@ -323,26 +325,25 @@ def cpu(items: Sequence[CpuAtLoad]) -> Sheet | None:
     cycles = any(item.cycles for item in items)
     for item in sorted(items, key=lambda i: i.dut_ns.value if i.dut_ns else float("inf")):
         idle = "-" if item.idle_cpu_share is None else share(item.idle_cpu_share.value)
-        cells = [item.datapath, rate(item.load_pps), interval(item.dut_ns)]
+        cells = [item.datapath, rate(item.load_pps), interval(item.dut_ns), interval(item.receive_ns)]
         cells += [interval(item.cycles)] if cycles else []
-        lines.append(Line([*cells, idle, item.grade.letter], item.datapath))
+        lines.append(Line([*cells, share(item.loss_ratio), idle, item.grade.letter], item.datapath))
     columns = [
-        Column("datapath", number=False), Column("load"), Column("DUT ns/packet"),
-        *([Column("cycles/packet")] if cycles else []), Column("CPU when idle"), Column("grade"),
+        Column("datapath", number=False), Column("load"), Column("DUT ns/packet"), Column("of it receive", wide=True),
+        *([Column("cycles/packet")] if cycles else []), Column("lost"), Column("CPU when idle"), Column("grade"),
     ]  # fmt: skip
-    notes = grouped(
-        ((f"no {plain_key(key)}: {why}", i.datapath) for i in items for key, why in i.absent.items()),
-        [i.datapath for i in items],
+    everyone = [i.datapath for i in items]
+    notes = [
+        "CPU time of the DUT's threads, with the generator on another CPU. Of it receive: into a bare drop."
+    ]
+    notes += grouped(
+        ((f"no {what}: {why}", i.datapath) for i in items for what, why in i.absent.items()), everyone
     )
-    grades = [Result(i.datapath, i.datapath, i.grade) for i in items]
+    notes += grouped(((f"idle: {i.idle_reason}", i.datapath) for i in items if i.idle_reason), everyone)
+    grades = [Result(i.datapath, i.datapath, i.grade) for i in items if i.dut_ns]
     return Sheet(
         "CPU at equal load", columns, lines, [*notes, *_no_interval(i.dut_ns for i in items)], grades
     )
-
-
-def plain_key(key: str) -> str:
-    """``cycles_per_packet`` as words."""
-    return key.replace("_", " ")
 
 
 def grouped(pairs: Iterable[tuple[str, str]], everyone: Sequence[str]) -> list[str]:
@@ -364,18 +365,18 @@ def generator(found: Generator) -> Sheet | None:
             f"Alone, into a bare drop, the generator offers at most {rate(found.rate.value)}{paced}."
         )
     for item in found.pacing:
-        text = f"Paced at {rate(item['load_pps'])}: "
-        if "rate_error" in item:
-            text += f"rate {item['rate_error'] * 100:+.2f} %; "
-        wanted = time_ns(1e9 / item["load_pps"])
-        gaps = ", ".join(f"p{p} {time_ns(v)}" for p, v in item.get("gaps_ns", {}).items())
-        notes.append(f"{text}gaps between packets, {wanted} wanted: {gaps}.")
+        gaps = ", ".join(f"{p} {time_ns(v)}" for p, v in item.get("gap_ns", {}).items())
+        text = f"Paced at {rate(item['rate_pps'])}: rate {item['rate_error'] * 100:+.2f} %"
+        text += f"; gaps between packets, {time_ns(item['ideal_gap_ns'])} wanted: {gaps}"
+        if item.get("late"):
+            text += f"; {item['late']:,.0f} times late, {time_ns(item['max_late_ns'])} at most"
+        notes.append(f"{text}.")
     cost = found.latency_cost
     if cost:
-        names = {"clock_ns": "reading the clock", "sink_ns": "the sink's work on a stamped packet"}
-        parts = [f"{name} takes {time_ns(cost[key])}" for key, name in names.items() if key in cost]
-        if "floor_ns" in cost:
-            floor = ", ".join(f"p{p} {time_ns(v)}" for p, v in cost["floor_ns"].items())
-            parts.append(f"without a DUT latency is {floor}")
-        notes.append(f"In latencies: {'; '.join(parts)}.")
+        names = {"stamp_ns": "stamping a packet takes", "sink_ns": "reading its stamp in the sink"}
+        parts = [f"{name} {time_ns(cost[key])}" for key, name in names.items() if key in cost]
+        floor = cost.get("floor", {})
+        known = ", ".join(f"{p} {time_ns(v)}" for p, v in floor.items() if re.fullmatch(r"p[\d.]+", p))
+        parts += [f"without a DUT it is {known} at {rate(floor['load_pps'])}"] if known else []
+        notes.append(f"Latency: {'; '.join(parts)}.")
     return Sheet("The generator and the clocks", notes=notes)

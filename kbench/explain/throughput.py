@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -12,10 +12,10 @@ from typing import Any
 from kbench.explain import stats
 from kbench.explain.compare import REFERENCES, apart
 from kbench.explain.grade import Grade
+from kbench.explain.repeats import Judge, one_repeat, over_repeats
 from kbench.explain.stats import Estimate
 from kbench.model import Finding
 
-Judge = Callable[[str, str, Estimate | None, Estimate | None, float | None], Grade]
 Bounds = dict[int, tuple[float, float | None]]
 """Repeat -> lower and upper bound in packets/s; searches without a lower one are not in it."""
 
@@ -127,26 +127,11 @@ def _rate(goal: _Goal) -> Estimate | None:
         middle = sorted([0.0] * missing + [lower for lower, _ in known.values()])[(goal.searches - 1) // 2]
         why = f"{missing} of {goal.searches} searches gave no rate"
         return Estimate(middle, None, None, goal.searches, why, noun="repeat") if middle > 0 else None
-    lowest = _over({repeat: lower for repeat, (lower, _) in known.items()})
-    highest = _over({repeat: upper or lower for repeat, (lower, upper) in known.items()})
+    lowest = over_repeats({repeat: lower for repeat, (lower, _) in known.items()})
+    highest = over_repeats({repeat: upper or lower for repeat, (lower, upper) in known.items()})
     if lowest is None or highest is None or lowest.low is None or highest.high is None:
         return lowest
     return dataclasses.replace(lowest, low=max(0.0, lowest.low), high=highest.high)
-
-
-def _over(values: Mapping[int, float]) -> Estimate | None:
-    estimate = stats.median_ci(list(values.values()), "repeat", list(values))
-    return _one_search(estimate)
-
-
-def _one_search(estimate: Estimate | None) -> Estimate | None:
-    """With a single search it takes more of them, each on a topology of its own, and fewer than trials of one block."""
-    if estimate is None or estimate.blocks > 1:
-        return estimate
-    why = f"1 repeat: an interval needs {stats.MIN_BLOCKS}"
-    return dataclasses.replace(
-        estimate, noun="repeat", low=None, high=None, reason=why, needed=stats.MIN_BLOCKS - 1
-    )
 
 
 def _ratio(goal: _Goal, base: _Goal) -> Estimate | None:
@@ -160,7 +145,7 @@ def _ratio(goal: _Goal, base: _Goal) -> Estimate | None:
         for pair in (goal.bounds, base.bounds)
         for side in (0, 1)
     )
-    middle = _one_search(stats.paired_ratio(lower, base_lower, blocks))
+    middle = one_repeat(stats.paired_ratio(lower, base_lower, blocks))
     low, high = (
         stats.paired_ratio(one, other, blocks) for one, other in ((lower, base_upper), (upper, base_lower))
     )

@@ -19,6 +19,7 @@ PDR = {"xdp": 2.6e6, "af_packet": 0.5e6, "kernel": 0.6e6}
 REPEATS = 4
 CEILING_PPS = 2.8e6
 NO_PMU = "no PMU that the kernel can use here counts this event (ENOENT)"
+IDLE = "no threads: the datapath runs only when packets come"
 NO_RAPL = "no RAPL: no /sys/class/powercap (virtual machines seldom have it)"
 PURPOSES: tuple[Purpose, ...] = ("search", "loss", "burst", "load")
 COMMON_PPS = 250_000.0
@@ -111,22 +112,54 @@ def all_findings() -> list[Finding]:
         for datapath in DATAPATHS:
             add("throughput", datapath, repeat, search(datapath, repeat))
             add("loss-curve", datapath, repeat, curve(datapath, repeat))
-            for name, load_pps in loads(datapath).items():
-                share = 0.5 if name == "common" else float(name) / 100
-                add("latency", datapath, repeat, {"load": name, "load_share": share, "load_pps": load_pps})
+            at = [
+                {
+                    "load": name,
+                    "load_share": 0.5 if name == "common" else float(name) / 100,
+                    "load_pps": load_pps,
+                }
+                for name, load_pps in loads(datapath).items()
+            ]
+            add("latency", datapath, repeat, {"pdr_pps": PDR[datapath], "loads": at})
             add("cpu-at-load", datapath, repeat, {
-                "load_pps": COMMON_PPS, "dut_cpu_ns_per_packet": DUT_NS[datapath] * (1 + 0.01 * repeat),
-                "cycles_per_packet": None, "absent": {"cycles_per_packet": NO_PMU},
-                "idle_cpu_share": 0.98 if datapath == "af_packet" else 0.0,
+                "load_pps": COMMON_PPS, "loss_ratio": 0.0,
+                "dut_cpu_ns_per_packet": DUT_NS[datapath] * (1 + 0.01 * repeat),
+                "receive_cpu_ns_per_packet": 60.0 + repeat, "idle_cpu_share": 0.98 if datapath == "af_packet" else 0.0,
+                "idle_reason": None if datapath == "af_packet" else IDLE, "hardware": {"absent": NO_PMU},
             })  # fmt: skip
     for datapath in DATAPATHS:
         add("back-to-back", datapath, 0, bursts(datapath))
-    for load, error in ((100_000.0, -0.001), (1e6, -0.012)):
-        gaps_ns = {"1": 0.95e9 / load, "50": 1e9 / load, "99": 1.01e9 / load, "99.9": 2.9e9 / load}
-        offered = {"load_pps": load, "offered_pps": load * (1 + error), "rate_error": error}
-        add("pacing", "baseline", 0, {**offered, "gaps": 100_000, "gaps_ns": gaps_ns})
-    floor = {"50": 180.0, "99": 260.0, "99.9": 900.0}
-    add("latency-cost", "baseline", 0, {"clock_ns": 21.0, "sink_ns": 35.0, "floor_ns": floor})
+    rates = []
+    for rate, error in ((100_000.0, -0.001), (1e6, -0.012)):
+        gap_ns = {
+            "p1": 0.95e9 / rate,
+            "p50": 1e9 / rate,
+            "p99": 1.01e9 / rate,
+            "p99.9": 2.9e9 / rate,
+            "p99.99": None,
+        }
+        rates.append({
+            "rate_pps": rate, "offered_pps": rate * (1 + error), "rate_error": error, "ideal_gap_ns": 1e9 / rate,
+            "gap_ns": gap_ns, "gaps": 100_000, "late": 2, "skipped": 12, "max_late_ns": 3_000_000, "contaminated": [],
+        })  # fmt: skip
+    add("pacing", "baseline", 0, {"rates": rates})
+    floor = {
+        "load_pps": 50_000.0,
+        "count": 100_000,
+        "min_ns": 90,
+        "contaminated": [],
+        "p50": 180.0,
+        "p99": 260.0,
+    }
+    cost = {
+        "slice_s": 0.1,
+        "rounds": 20,
+        "contaminated": 1,
+        "plain_ns": 140.0,
+        "stamp_ns": 21.0,
+        "sink_ns": 35.0,
+    }
+    add("latency-cost", "baseline", 0, {**cost, "floor": floor})
     return found
 
 
