@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -12,6 +13,10 @@ from kbench.errors import EnvironmentProblem
 from kbench.host import builds
 from kbench.host.agent import PipeChannel
 from kbench.host.base import Host
+
+AUTOGROUP_NICE = "-15"
+"""Of the agent's session, and so of all that it starts: their own nice values mean nothing to other sessions
+(sched(7), "The autogroup feature"). It ends with the session, so there is nothing to undo."""
 
 
 class LocalHost(Host):
@@ -31,6 +36,8 @@ class LocalHost(Host):
             bufsize=0,
             env={**os.environ, "LC_ALL": "C"},
         )
+        with contextlib.suppress(OSError):  # a kernel without autogroups, or not root: then nothing is gained
+            Path(f"/proc/{self._agent.pid}/autogroup").write_text(AUTOGROUP_NICE, encoding="ascii")
         assert self._agent.stdin and self._agent.stdout
         channel = PipeChannel(os.dup(self._agent.stdout.fileno()), os.dup(self._agent.stdin.fileno()))
         self._agent.stdout.close()

@@ -35,6 +35,8 @@ class Bench:
     """Where the sink counts; None if nothing counts (packets end in a dummy device)."""
     sink: Process | None = field(default=None)
     sink_mode: SinkMode | None = None
+    offloads: dict[str, list[str] | None] = field(default_factory=dict)
+    """By port of the DUT the features that are on; None where that can't be told."""
 
     def start_sink(self, mode: SinkMode) -> None:
         """Starts the sink, or starts it again in another mode."""

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from kbench.errors import EnvironmentProblem
+from kbench.host.facts import offloads
 from kbench.measure.bench import Bench, Benches
 from kbench.measure.datapaths.base import Datapath
 from kbench.measure.datapaths.base import Options as DatapathOptions
@@ -91,6 +92,9 @@ class Block:
                 raise
             self.place.notice(f"{name} was left out: {problem}")
         else:
+            if self.place.part.kind == "wall":
+                ports = (bench.testbed.rx, bench.testbed.tx)
+                bench.offloads = {p.name: offloads(self.place.host, p.name, p.netns) for p in ports}
             self.benches.append(bench)
 
     @property

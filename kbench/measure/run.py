@@ -20,7 +20,7 @@ from kbench import __version__
 from kbench.errors import EnvironmentProblem, KbenchError, StoreError, VerificationFailed
 from kbench.host import builds
 from kbench.host.base import Host
-from kbench.host.facts import host_facts
+from kbench.host.facts import host_facts, throttle_events
 from kbench.host.journal import Journal, restore, run_dir
 from kbench.host.lab import LabHost, Parts
 from kbench.host.local import LocalHost
@@ -123,7 +123,9 @@ class _Run:
     def _part(self, part: Part) -> list[str]:
         if part.name == "host":
             cpus = len(os.sched_getaffinity(0))
-            return self._measure(part, self.local, str(self.journal.make_tmpdir()), cpus, self.journal)
+            failed = self._measure(part, self.local, str(self.journal.make_tmpdir()), cpus, self.journal)
+            self.store.append_facts("host", {"end": {"throttle_events": throttle_events(self.local)}})
+            return failed
         assert self.lab is not None
         with self.reporter.timed("booting the lab"):
             booted = LabHost.boot(

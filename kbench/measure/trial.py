@@ -108,6 +108,7 @@ def _trial(
             "window_ns": window_ns(observed),
             "not_offered": not_offered(observed.offered, observed.ports),
             "cpus": dataclasses.asdict(bench.testbed.cpus),
+            "offloads": bench.offloads,
             "attached": bench.datapath.facts if bench.datapath else None,
             "datapath": observed.seen.raw if observed.seen else None,
             "sink": {k: v for k, v in (observed.sink or {}).items() if k not in ("samples", "latency")},

@@ -16,6 +16,7 @@ from kbench.measure.drivers import DRIVERS
 from kbench.measure.drivers.job import Job
 from kbench.measure.generators import stamping
 from kbench.measure.generators.base import Generator, Load
+from kbench.measure.pacing import pacing
 from kbench.measure.prepare import Prepared
 from kbench.measure.trial import run_trial
 from kbench.measure.workplace import Workplace
@@ -136,6 +137,15 @@ class Wall:
             Block(place, self.prepared, self.contenders, generator, number=number) as block,
             place.reporter.bar(title, (LATENCY_ROUNDS - first) * len(block.benches)) as bar,
         ):
+            if not first:
+                paced = pacing(
+                    block.baseline,
+                    block.setting,
+                    rates_pps=(load_pps,),
+                    duration_s=LATENCY_TRIAL_S,
+                    keep=place.keep,
+                )
+                place.store.append_finding(paced)
             for round_ in range(first, LATENCY_ROUNDS):
                 for bench in turn(block.benches, round_):
                     latency_trial(block, bench, load, round_)

@@ -11,6 +11,7 @@ from kbench.measure.block import Block, turn
 from kbench.measure.drivers.job import Job
 from kbench.measure.generators import stamping
 from kbench.measure.generators.base import Load
+from kbench.measure.latency_cost import latency_cost
 from kbench.measure.methods.base import MethodFailed
 from kbench.measure.methods.loads import CommonLoad, common_load, latency_loads
 from kbench.measure.probes.base import Absent
@@ -27,6 +28,8 @@ def latency(job: Job) -> None:
     job.generator = stamping(job.generator, job.place.notice)
 
     def on_block(block: Block, bar: Bar) -> None:
+        if not block.number:
+            job.place.store.append_finding(latency_cost(block.baseline, block.setting, keep=job.place.keep))
         pdr = _pdrs(job, block)
         if not any(pdr.values()):
             raise MethodFailed(f"{job.case.case_id}: no datapath has a PDR that loads could be derived from")

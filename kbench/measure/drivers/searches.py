@@ -16,6 +16,7 @@ from kbench.measure.methods.loads import IDLE_PPS
 from kbench.measure.methods.loss_curve import loss_curve
 from kbench.measure.methods.mlrsearch import mlrsearch
 from kbench.measure.methods.tst009 import Bswlv, bswlv
+from kbench.measure.pacing import pacing
 from kbench.measure.reporter import Bar
 from kbench.model import Trial
 
@@ -33,6 +34,8 @@ def throughput(job: Job) -> None:
 
     def on_block(block: Block, bar: Bar) -> None:
         ceiling = job.ceiling(block)
+        if not block.number and job.generator.timestamps:
+            job.place.store.append_finding(pacing(block.baseline, block.setting, keep=job.place.keep))
         job.each(block, bar, "throughput", lambda bench: _search(job, block, bench, ceiling))
 
     job.on_blocks("throughput", job.place.options.repeats, on_block)

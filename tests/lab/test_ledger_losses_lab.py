@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Losses made to happen on purpose that take a machine of their own, and those of netfilter: found by name."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from kbench.host.lab import LabHost
+from kbench.measure.bench import Bench, Benches
+from kbench.measure.datapaths import DATAPATHS
+from kbench.measure.datapaths.base import Options
+from kbench.measure.generators.base import Load
+from kbench.measure.generators.pktgen import Pktgen
+from kbench.measure.observe import Setting
+from kbench.measure.prepare import Prepared, prepare
+from kbench.measure.testbeds.base import Cpus
+from kbench.measure.testbeds.veth import VethTestbed
+from kbench.measure.trial import run_trial
+from kbench.model import Case, Counters
+from tests.lab import netfilter_bed
+
+_numbers = itertools.count()
+Made = tuple[Bench, Prepared]
+Make = Callable[..., Made]
+
+
+@pytest.fixture(scope="module", params=["6.12", "6.1"])
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
+    with netfilter_bed.boot(request.param, tmp_path_factory.mktemp("lab")) as host:
+        yield host
+
+
+@pytest.fixture
+def make(lab: LabHost) -> Iterator[Make]:
+    with Benches() as benches:
+
+        def bench(name: str, case: Case) -> Made:
+            number = next(_numbers)
+            bed = VethTestbed(lab, f"kbQ{number}", "same", Cpus(0, 0, 1), None)
+            lab.make_dir(f"/tmp/kbQ{number}")
+            prepared = prepare(case, lab, f"/tmp/kbQ{number}", bed.image_ports)
+            return benches.add(name, bed, DATAPATHS[name], Options(), prepared.work), prepared
+
+        yield bench
+
+
+def offer(made: Made, count: int) -> Counters:
+    """The ledger of one trial, which must be closed to the packet."""
+    bench, prepared = made
+    setting = Setting("lab", "functional", prepared.case, Pktgen(), prepared.traffic)
+    trial = run_trial(bench, setting, Load(None, 600.0, count), purpose="account", round_=0)
+    counters = trial.counters
+    assert trial.valid, (trial.problems, counters, trial.raw["offered"])
+    assert counters.offered == counters.handled + counters.lost
+    assert counters.unexplained == 0, counters
+    return counters
+
+
+@pytest.mark.parametrize("datapath", ["kernel", "netfilter"])
+def test_backlog(lab: LabHost, make: Make, datapath: str) -> None:
+    made = make(datapath, Case("forward"))
+    rx = made[0].testbed.rx
+    # Receive packet steering puts each packet into the backlog of the other CPU.
+    lab.write_text(f"/sys/class/net/{rx.name}/queues/rx-0/rps_cpus", "2", netns=rx.netns)
+    before = lab.read_text("/proc/sys/net/core/netdev_max_backlog")
+    lab.write_text("/proc/sys/net/core/netdev_max_backlog", "1")
+    try:
+        counters = offer(made, 1000)
+    finally:
+        lab.write_text("/proc/sys/net/core/netdev_max_backlog", before)
+    assert set(counters.lost_by) == {"backlog"} and counters.lost > 10
+
+
+def test_no_route_netfilter(make: Make) -> None:
+    counters = offer(make("netfilter", Case("forward", routes=10, match_share=0.5)), 1600)
+    assert (counters.dropped, counters.forwarded, counters.lost) == ({"no_route": 800}, 800, 0)
+
+
+def test_too_big_a_frame_is_refused_by_the_port_netfilter(lab: LabHost, make: Make) -> None:
+    made = make("netfilter", Case("forward", frame_bytes=1518))
+    tx = made[0].testbed.tx
+    lab.run(["ip", "link", "set", tx.name, "mtu", "500"], netns=tx.netns)
+    assert offer(made, 1000).lost_by == {"tx": 1000}
+
+
+@pytest.mark.parametrize("datapath", ["kernel", "netfilter"])
+def test_a_sink_that_does_not_keep_up_is_a_loss_at_the_port(lab: LabHost, make: Make, datapath: str) -> None:
+    made = make(datapath, Case("forward"))
+    bench = made[0]
+    bench.start_sink("count")
+    port = bench.testbed.sink
+    lab.write_text(f"/sys/class/net/{port.name}/threaded", "1", netns=port.netns)
+    argv = [lab.program("kb-pin"), "--comm", f"napi/{port.name}-", "--cpu", "0"]
+    lab.run(argv, netns=port.netns)
+    assert set(offer(made, 100_000).lost_by) == {"tx_port"}
