@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Each loss made to happen on purpose, in a trial of the product's own: found under its name, to the packet.
 
-What needs a machine of its own (the backlog) is in tests/lab. Not made here: what takes a NIC, a kernel out of
-memory (rx_memory, memory) or a port that goes away (xdp_aborted).
+Not made here: what takes a NIC, a backlog of its own (its limit is the machine's), a kernel out of memory (rx_memory,
+memory) or a port that goes away (xdp_aborted).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Losses made to happen on purpose that take a machine of their own, and those of netfilter: found by name."""
+"""Losses of netfilter, and of pktgen's packets, made to happen on purpose: found by name."""
 
 from __future__ import annotations
 
@@ -57,21 +57,6 @@ def offer(made: Made, count: int) -> Counters:
     assert counters.offered == counters.handled + counters.lost
     assert counters.unexplained == 0, counters
     return counters
-
-
-@pytest.mark.parametrize("datapath", ["kernel", "netfilter"])
-def test_backlog(lab: LabHost, make: Make, datapath: str) -> None:
-    made = make(datapath, Case("forward"))
-    rx = made[0].testbed.rx
-    # Receive packet steering puts each packet into the backlog of the other CPU.
-    lab.write_text(f"/sys/class/net/{rx.name}/queues/rx-0/rps_cpus", "2", netns=rx.netns)
-    before = lab.read_text("/proc/sys/net/core/netdev_max_backlog")
-    lab.write_text("/proc/sys/net/core/netdev_max_backlog", "1")
-    try:
-        counters = offer(made, 1000)
-    finally:
-        lab.write_text("/proc/sys/net/core/netdev_max_backlog", before)
-    assert set(counters.lost_by) == {"backlog"} and counters.lost > 10
 
 
 def test_no_route_netfilter(make: Make) -> None:
