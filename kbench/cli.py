@@ -163,22 +163,20 @@ def _selection(parser: argparse.ArgumentParser) -> None:
                        help="generator and DUT on one CPU, or on two (default: same)")  # fmt: skip
     what = parser.add_argument_group("what")
     what.add_argument("--datapath", type=_names, metavar="LIST", help="netfilter,xdp,af_packet,kernel")
-    what.add_argument("--function", type=_names, metavar="LIST", default=("forward", "filter"),
+    what.add_argument("--function", type=_names, metavar="LIST",
                       help="forward,filter,drop (default: forward,filter)")  # fmt: skip
     what.add_argument("--generator", metavar="NAME", help="pktgen or xdp (default: pktgen where it exists)")
-    what.add_argument(
-        "--rules", type=_numbers, metavar="N,...", default=(100,), help="generated rules (default: 100)"
-    )
+    what.add_argument("--rules", type=_numbers, metavar="N,...", help="generated rules (default: 100)")
     what.add_argument(
         "--shape", type=_names, metavar="LIST", default=("acl",), help="acl,fw,ipc (default: acl)"
     )
     what.add_argument("--rules-file", metavar="FILE", help="TOML file of rules instead")
-    what.add_argument("--routes", type=_numbers, metavar="N,...", default=(1000,),
+    what.add_argument("--routes", type=_numbers, metavar="N,...",
                       help="generated routes (default: 1000)")  # fmt: skip
     what.add_argument("--routes-file", metavar="FILE", help="TOML file of routes instead")
     what.add_argument("--frame-bytes", type=_numbers, metavar="N,...",
                       help="frame sizes with the 4-byte FCS (default: 64)")  # fmt: skip
-    what.add_argument("--flows", type=int, metavar="N", default=256, help="default: 256")
+    what.add_argument("--flows", type=int, metavar="N", help="default: 256")
     what.add_argument("--match-share", type=float, metavar="X", default=1.0,
                       help="share of packets that are forwarded, 0 to 1 (default: 1)")  # fmt: skip
     what.add_argument(
@@ -268,7 +266,15 @@ def _places(parser: argparse.ArgumentParser) -> None:
 def _options(a: argparse.Namespace) -> Options:
     from kbench.measure.plan import Options
 
-    chosen: dict[str, object] = {"frame_bytes": a.frame_bytes}
+    chosen: dict[str, object] = {
+        "functions": a.function,
+        "rules": a.rules,
+        "rules_file": a.rules_file,
+        "routes": a.routes,
+        "routes_file": a.routes_file,
+        "flows": a.flows,
+        "frame_bytes": a.frame_bytes,
+    }
     if hasattr(a, "rounds"):
         chosen |= {
             "methods": a.method,
@@ -292,14 +298,8 @@ def _options(a: argparse.Namespace) -> Options:
         kernel=a.kernel,
         lab_mode=a.lab_mode,
         datapaths=a.datapath,
-        functions=a.function,
         generator=a.generator,
-        rules=a.rules,
-        rules_file=a.rules_file,
         shapes=a.shape,
-        routes=a.routes,
-        routes_file=a.routes_file,
-        flows=a.flows,
         match_share=a.match_share,
         seed=a.seed,
         placement=a.placement,
@@ -307,6 +307,7 @@ def _options(a: argparse.Namespace) -> Options:
         xdp_mode=a.xdp_mode,
         results=a.results,
         reports=a.reports,
+        given=tuple(given),
         **given,  # type: ignore[arg-type]
     )
     if options.profile is None:

@@ -107,13 +107,12 @@ def dry_run(options: Options) -> int:
     from kbench import doctor as wing
     from kbench.host import builds
     from kbench.host.local import LocalHost
+    from kbench.measure.dry_run import render
     from kbench.measure.plan import make_plan
-    from kbench.measure.schedule import render, schedule
 
     with LocalHost(builds.programs()) as host:
         plan = make_plan(options, wing.probe(host))
-    print(f"where: {plan.why}")
-    Console().print(render(plan, options, schedule(plan, options)))
+    print("\n".join(render(plan, options, frozenset(options.given))))
     return 0
 
 

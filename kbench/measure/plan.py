@@ -114,6 +114,8 @@ class Options:
     settle_s: float = 0.0
     """Pause after each trial (RFC 2544, 23)."""
     profile: str | None = None
+    given: tuple[str, ...] = ()
+    """Fields that the user chose: a profile leaves them as they are."""
     placement: Placement = "same"
     af_packet_ring: str = "v3"
     xdp_mode: str = "native"

@@ -25,6 +25,7 @@ from kbench.host.journal import Journal, restore, run_dir
 from kbench.host.lab import LabHost, Parts
 from kbench.host.local import LocalHost
 from kbench.measure.plan import Abilities, Options, Plan, make_plan
+from kbench.measure.profile import deviations
 from kbench.measure.reporter import Reporter
 from kbench.measure.session import Session
 from kbench.measure.workplace import Workplace
@@ -69,6 +70,7 @@ def run(
         earlier: Sequence[Trial] = ()
         if resume is None:
             plan = make_plan(options, probe(local))
+            plan = dataclasses.replace(plan, notices=(*plan.notices, *deviations(options, plan.parts)))
             lab = lab_parts(plan, reporter)
             store = RunStore.create(options.results, new_run_id(), run_document(options, plan, local))
         else:

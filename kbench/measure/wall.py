@@ -18,6 +18,7 @@ from kbench.measure.generators import stamping
 from kbench.measure.generators.base import Generator, Load
 from kbench.measure.pacing import pacing
 from kbench.measure.prepare import Prepared
+from kbench.measure.profile import for_method
 from kbench.measure.trial import run_trial
 from kbench.measure.workplace import Workplace
 from kbench.model import Trial
@@ -48,7 +49,11 @@ class Wall:
             if method == "max":
                 self._maximum()
             else:
-                DRIVERS[method](Job(self.place, self.prepared, self.contenders, self.generator))
+                self._by_driver(method)
+
+    def _by_driver(self, method: str) -> None:
+        options = for_method(self.place.options, method, frozenset(self.place.options.given))
+        DRIVERS[method](Job(self.place, self.prepared, self.contenders, self.generator, options))
 
     def _block(self, number: int) -> Block:
         return Block(self.place, self.prepared, self.contenders, self.generator, number=number)

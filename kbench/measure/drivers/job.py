@@ -16,6 +16,7 @@ from kbench.measure.methods.base import Measure, MethodFailed
 from kbench.measure.methods.goals import Goal
 from kbench.measure.methods.loads import IDLE_PPS
 from kbench.measure.methods.mlrsearch import SearchResult, mlrsearch
+from kbench.measure.plan import Options
 from kbench.measure.prepare import Prepared
 from kbench.measure.reporter import Bar
 from kbench.measure.trial import run_trial
@@ -43,6 +44,8 @@ class Job:
     prepared: Prepared
     contenders: Contenders
     generator: Generator
+    options: Options
+    """Of this method: a profile may ask for other lengths and repeats than in the rest of the run."""
 
     @property
     def case(self) -> Case:
@@ -52,7 +55,7 @@ class Job:
     @property
     def seconds(self) -> float:
         """Length of a final trial."""
-        return self.place.options.trial_s
+        return self.options.trial_s
 
     def on_blocks(
         self,
@@ -101,7 +104,7 @@ class Job:
         trial = run_trial(bench, block.setting, load, purpose=purpose, round_=block.number, sink=sink)
         trial.block = block.number
         self.place.keep(trial)
-        time.sleep(self.place.options.settle_s)
+        time.sleep(self.options.settle_s)
         return trial
 
     def steady(
@@ -113,7 +116,7 @@ class Job:
             return run_trial(bench, block.setting, load, purpose=purpose, round_=block.number, sink=sink)
 
         trial = block.trial(make)
-        time.sleep(self.place.options.settle_s)
+        time.sleep(self.options.settle_s)
         return trial
 
     def ceiling(self, block: Block) -> Ceiling:
@@ -137,7 +140,7 @@ class Job:
         known = self.known(bench, "pdr")
         if known is not None:
             return known
-        goal = Goal("pdr", self.place.options.pdr_loss, width=0.02, duration_sum_s=0.4)
+        goal = Goal("pdr", self.options.pdr_loss, width=0.02, duration_sum_s=0.4)
         found = mlrsearch(self.measure(block, bench, "search"), IDLE_PPS, ceiling.paced_pps, (goal,))
         self.remember(bench, found)
         known = self.known(bench, "pdr")

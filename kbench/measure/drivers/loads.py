@@ -16,6 +16,7 @@ from kbench.measure.methods.base import MethodFailed
 from kbench.measure.methods.loads import CommonLoad, common_load, latency_loads
 from kbench.measure.probes.base import Absent
 from kbench.measure.probes.threads import idle_cost
+from kbench.measure.profile import latency_shares
 from kbench.measure.reporter import Bar
 from kbench.model import Trial
 
@@ -27,24 +28,23 @@ def latency(job: Job) -> None:
     """At 0, 10, 50 and 90 % of each datapath's own PDR, and at one load common to all."""
     job.generator = stamping(job.generator, job.place.notice)
 
+    shares = latency_shares(job.options)
+
     def on_block(block: Block, bar: Bar) -> None:
         if not block.number:
             job.place.store.append_finding(latency_cost(block.baseline, block.setting, keep=job.place.keep))
         pdr = _pdrs(job, block)
-        if not any(pdr.values()):
-            raise MethodFailed(f"{job.case.case_id}: no datapath has a PDR that loads could be derived from")
-        common = common_load(pdr)
+        common = [common_load(pdr)] if job.options.profile is None else []
         for bench in turn(block.benches, block.number):
-            own = pdr[bench.name]
-            loads = [*(latency_loads(own) if own else ()), common]
+            own = pdr[bench.name] if common else job.known(bench, "ndr") or pdr[bench.name]
+            loads = [*(latency_loads(own, shares) if own else ()), *common]
             for load in loads:
                 asked = Load(round(load.load_pps), job.seconds, timestamp=True)
                 job.steady(block, bench, asked, "latency", "latency")
-            values = {"pdr_pps": own, "loads": [load.values() for load in loads]}
-            job.place.find("latency", job.case, bench.name, block.number, values)
+                job.place.find("latency", job.case, bench.name, block.number, load.values())
             bar.advance()
 
-    job.on_blocks("latency", job.place.options.repeats, on_block)
+    job.on_blocks("latency", job.options.repeats, on_block)
 
 
 def _pdrs(job: Job, block: Block) -> dict[str, float | None]:
@@ -74,7 +74,7 @@ def cpu_at_load(job: Job) -> None:
         job.each(block, bar, "cpu-at-load", lambda bench: _cpu_values(job, block, bench, asked, base))
 
     job.on_blocks("finding a common load", 1, choose)
-    job.on_blocks("CPU time at a load", job.place.options.repeats, on_block, placement="split")
+    job.on_blocks("CPU time at a load", job.options.repeats, on_block, placement="split")
 
 
 def _cpu_values(

@@ -11,17 +11,15 @@ from kbench.measure.drivers.job import Ceiling, Job
 from kbench.measure.generators.base import Load
 from kbench.measure.methods.back_to_back import Bursts, back_to_back
 from kbench.measure.methods.base import Budget
-from kbench.measure.methods.goals import ndr_and_pdr
 from kbench.measure.methods.loads import IDLE_PPS
 from kbench.measure.methods.loss_curve import loss_curve
 from kbench.measure.methods.mlrsearch import mlrsearch
 from kbench.measure.methods.tst009 import Bswlv, bswlv
 from kbench.measure.pacing import pacing
+from kbench.measure.profile import goals
 from kbench.measure.reporter import Bar
 from kbench.model import Trial
 
-SUM_OF_TRIALS = 21
-"""A search goal's duration sum, in final trials: what simulated systems need to be found in 19 of 20 searches."""
 TRIALS_MAX = 300
 """Of one search: far more than it needs, so that one that can't settle ends and says so."""
 BURST_LIMIT_S = 600.0
@@ -38,19 +36,22 @@ def throughput(job: Job) -> None:
             job.place.store.append_finding(pacing(block.baseline, block.setting, keep=job.place.keep))
         job.each(block, bar, "throughput", lambda bench: _search(job, block, bench, ceiling))
 
-    job.on_blocks("throughput", job.place.options.repeats, on_block)
+    job.on_blocks("throughput", job.options.repeats, on_block)
 
 
 def _search(job: Job, block: Block, bench: Bench, ceiling: Ceiling) -> dict[str, Any]:
-    options = job.place.options
+    options = job.options
     measure = job.measure(block, bench, "search")
-    budget = Budget(TRIALS_MAX, TRIALS_MAX * job.seconds)
+    budget = _budget(job)
     if options.search == "tst009":
         return bswlv(measure, IDLE_PPS, ceiling.paced_pps, Bswlv(trial_s=job.seconds), budget).values()
-    goals = ndr_and_pdr(job.seconds, SUM_OF_TRIALS * job.seconds, pdr_loss_ratio=options.pdr_loss)
-    found = mlrsearch(measure, IDLE_PPS, ceiling.paced_pps, goals, budget)
+    found = mlrsearch(measure, IDLE_PPS, ceiling.paced_pps, goals(options), budget)
     job.remember(bench, found)
     return found.values()
+
+
+def _budget(job: Job) -> Budget:
+    return Budget(TRIALS_MAX, TRIALS_MAX * job.seconds)
 
 
 def curve(job: Job) -> None:
@@ -60,26 +61,26 @@ def curve(job: Job) -> None:
         top = job.ceiling(block).paced_pps
 
         def make(bench: Bench) -> dict[str, Any]:
-            return loss_curve(job.measure(block, bench, "loss"), top, job.seconds).values()
+            measure = job.measure(block, bench, "loss")
+            return loss_curve(measure, top, job.seconds, budget=_budget(job)).values()
 
         job.each(block, bar, "loss-curve", make)
 
-    job.on_blocks("loss curve", job.place.options.repeats, on_block)
+    job.on_blocks("loss curve", job.options.repeats, on_block)
 
 
 def bursts(job: Job) -> None:
     """Longest burst without loss. All repeats are on one topology, as each is a search of its own."""
 
     def on_block(block: Block, bar: Bar) -> None:
-        ask = Bursts(
-            job.ceiling(block).rate_pps, step_frames=BURST_STEP_FRAMES, repeats=job.place.options.repeats
-        )
+        ask = Bursts(job.ceiling(block).rate_pps, step_frames=BURST_STEP_FRAMES, repeats=job.options.repeats)
 
         def make(bench: Bench) -> dict[str, Any]:
             def burst(frames: int) -> Trial:
                 return job.trial(block, bench, Load(None, BURST_LIMIT_S, count=frames), "burst")
 
-            return back_to_back(burst, ask, job.known(bench, "ndr")).values()
+            budget = Budget(TRIALS_MAX * ask.repeats, TRIALS_MAX * ask.repeats * ask.max_burst_s)
+            return back_to_back(burst, ask, job.known(bench, "ndr"), budget).values()
 
         job.each(block, bar, "back-to-back", make)
 
