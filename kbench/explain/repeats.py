@@ -44,6 +44,7 @@ class Judge:
             if (v.part, v.case_id, v.datapath) == (self.part, self.case_id, datapath)
         ]  # fmt: skip
         scored = usable_or_all(mine)
+        disturbed = any(t.contaminated for t in scored)
         kind: Kind = mine[0].kind if mine else "wall"
         return grade(
             Evidence(
@@ -51,8 +52,8 @@ class Judge:
                 userspace=datapath in USERSPACE,
                 facts=run.facts.get(self.part, {}),
                 scored=scored,
-                disturbed=any(t.contaminated for t in scored),
-                contaminated=sum(t.valid and bool(t.contaminated) for t in mine),
+                disturbed=disturbed,
+                contaminated=0 if disturbed else sum(t.valid and bool(t.contaminated) for t in mine),
                 invalid=sum(not t.valid for t in mine),
                 figure=figure,
                 ratio=ratio,

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from kbench.errors import MeasureError, UsageError
 from kbench.estimate import Estimate
+from kbench.explain.compare import usable
 from kbench.host import builds
 from kbench.measure.block import Contenders
 from kbench.measure.datapaths import DATAPATHS
@@ -98,9 +99,7 @@ def _ab(request: Request, reporter: Reporter) -> Outcome:
         ratio = verdict.ratio_of(trials, "pilot", "plain", request.confidence)
         operations = verdict.operations_for(request.slow_down, ratio, PILOT_OPERATIONS)
         plain_ns = statistics.median(
-            1e9 / t.forwarded_pps
-            for t in trials
-            if t.datapath == "plain" and verdict.scored(t) and t.forwarded_pps
+            1e9 / t.forwarded_pps for t in trials if t.datapath == "plain" and usable(t) and t.forwarded_pps
         )
         calibrated = f"{operations} operations on top of {plain_ns:.0f} ns per packet"
         reporter.say(f"calibrated: {calibrated}")
@@ -158,7 +157,7 @@ def _compare(made: Room, contenders: Contenders) -> tuple[list[Comparison], Esti
         elapsed_s = time.monotonic() - began
         pooled += trials
         ratio = verdict.ratio_of(trials, "b", "a", request.confidence)
-        left_out = sum(not verdict.scored(t) for t in trials)
+        left_out = sum(not usable(t) for t in trials)
         comparisons.append(Comparison(ratio, elapsed_s, left_out))
         reporter.say(f"{number}/{request.rounds}: b/a {comparisons[-1]}")
     return comparisons, verdict.ratio_of(pooled, "b", "a", request.confidence)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from kbench.errors import MeasureError
 from kbench.estimate import MIN_BLOCKS, Claim, Estimate, claim, paired_ratio
+from kbench.explain.compare import usable
 from kbench.explain.comparison import WALL_RESOLUTION
 from kbench.model import Trial
 
@@ -105,19 +106,14 @@ def tally(comparisons: Sequence[Comparison]) -> Tally:
 
 
 def ratio_of(trials: Sequence[Trial], slow: str, plain: str, confidence: float) -> Estimate | None:
-    """Ratio of two contenders' rates over blocks, from their scored trials."""
+    """Ratio of two contenders' rates over blocks, from the trials on which any figure may rest."""
     rates: dict[str, Rates] = {slow: {}, plain: {}}
     blocks: dict[int, int] = {}
     for trial in trials:
-        if trial.datapath in rates and scored(trial) and trial.forwarded_pps:
+        if trial.datapath in rates and usable(trial) and trial.forwarded_pps:
             rates[trial.datapath][trial.round] = trial.forwarded_pps
             blocks[trial.round] = trial.block
     return paired_ratio(rates[slow], rates[plain], blocks, confidence)
-
-
-def scored(trial: Trial) -> bool:
-    """Whether a trial has a say, by the rules of every comparison: no warm-up, valid, not contaminated."""
-    return not trial.warm_up and trial.valid and not trial.contaminated
 
 
 def slow_down(ratio: Estimate) -> tuple[float, float | None, float | None]:

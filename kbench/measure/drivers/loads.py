@@ -41,7 +41,8 @@ def latency(job: Job) -> None:
             for load in loads:
                 asked = Load(round(load.load_pps), job.seconds, timestamp=True)
                 job.steady(block, bench, asked, "latency", "latency")
-                job.place.find("latency", job.case, bench.name, block.number, load.values())
+            values = {"pdr_pps": pdr[bench.name], "loads": [load.values() for load in loads]}
+            job.place.find("latency", job.case, bench.name, block.number, values)
             bar.advance()
 
     job.on_blocks("latency", job.options.repeats, on_block)
