@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from kbench.explain.answer import join, number
-from kbench.explain.compare import usable
+from kbench.explain.repeats import usable_or_all
 from kbench.explain.sheets import Column, Line, Sheet, grouped
 from kbench.model import Trial
 from kbench.store import Run
@@ -53,9 +53,10 @@ def probed(run: Run, part: str, case_id: str) -> list[Probed]:
             "profile",
             "exact",
         )
-        if mine and trial.probes and usable(trial):
+        if mine and trial.probes:
             groups.setdefault(trial.datapath, []).append(trial)
-    return [_probed(datapath, trials) for datapath, trials in groups.items()]
+    fit = {datapath: usable_or_all(trials) for datapath, trials in groups.items()}
+    return [_probed(datapath, trials) for datapath, trials in fit.items() if trials]
 
 
 def _probed(datapath: str, trials: list[Trial]) -> Probed:

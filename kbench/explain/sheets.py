@@ -90,8 +90,11 @@ def throughput(bounds: Sequence[Bound]) -> Sheet | None:
     if not bounds:
         return None
     lines = []
+    # The slowest rate decides on the unit, or it would be rounded to nothing.
+    slow = any(b.rate is not None and b.rate.value < 1e5 for b in bounds)
+    unit, scale = ("kpps", 1e3) if slow else ("Mpps", 1e6)
     for bound in bounds:
-        figure = "not reached" if bound.rate is None else interval(bound.rate, 1e6)
+        figure = "not reached" if bound.rate is None else interval(bound.rate, scale)
         if bound.at_least:
             figure = f">={figure}"
         through = bound.conditional_pps
@@ -99,7 +102,7 @@ def throughput(bounds: Sequence[Bound]) -> Sheet | None:
             Line(
                 [
                     bound.datapath, goal_name(bound), figure, ratio_of(bound),
-                    "-" if through is None or bound.rate is None else number(through / 1e6),
+                    "-" if through is None or bound.rate is None else number(through / scale),
                     f"{len(bound.by_repeat)} of {bound.searches}",
                     bound.grade.letter if bound.rate else "-",
                 ],
@@ -108,7 +111,7 @@ def throughput(bounds: Sequence[Bound]) -> Sheet | None:
         )  # fmt: skip
     reference = next((b.reference for b in bounds if b.reference), None)
     columns = [
-        Column("datapath", number=False), Column("goal", number=False), Column("Mpps"),
+        Column("datapath", number=False), Column("goal", number=False), Column(unit),
         Column(f"x {reference}" if reference else "ratio"), Column("came through", wide=True), Column("found"),
         Column("grade"),
     ]  # fmt: skip
@@ -178,7 +181,10 @@ def _search_notes(bounds: Sequence[Bound]) -> list[str]:
     if limited:
         most = median(b.max_load_pps for b in limited if b.max_load_pps)
         names = join(
-            [f"{b.datapath} ({b.outcomes['at_max_load']} of {b.searches} searches)" for b in limited]
+            [
+                f"{b.datapath} {goal_name(b)} ({b.outcomes['at_max_load']} of {b.searches} searches)"
+                for b in limited
+            ]
         )
         notes.append(
             f">= generator-limited: all that the generator can pace, {rate(most)}, was carried: {names}."
