@@ -229,7 +229,7 @@ def _selftesting(parser: argparse.ArgumentParser) -> None:
         help="overhead: what the probes cost; aa: compare a datapath with itself; ab: with a slower build of it",
     )
     parser.add_argument("--rounds", type=int, metavar="N",
-                        help="comparisons (default: 100); overhead: pairs of trials (default: 160)")  # fmt: skip
+                        help="comparisons (default: 100); overhead: pairs of trials (default: 240)")  # fmt: skip
     parser.add_argument("--datapath", metavar="NAME", default="xdp", help="default: xdp")
     parser.add_argument("--confidence", type=_share, metavar="X", default=0.99,
                         help="level of the intervals in percent (default: 99)")  # fmt: skip
@@ -237,10 +237,10 @@ def _selftesting(parser: argparse.ArgumentParser) -> None:
                         help="ab: how much longer a packet takes (default: 3%%)")  # fmt: skip
     parser.add_argument("--blocks", type=int, metavar="N", default=8,
                         help="topologies built anew in each comparison (default: 8)")  # fmt: skip
-    parser.add_argument("--slices", type=int, metavar="N", default=8,
-                        help="pairs of trials in a block (default: 8)")  # fmt: skip
-    parser.add_argument("--duration", type=float, metavar="S", default=0.1,
-                        help="seconds per trial (default: 0.1)")  # fmt: skip
+    parser.add_argument("--slices", type=int, metavar="N", default=24,
+                        help="pairs of trials in a block (default: 24)")  # fmt: skip
+    parser.add_argument("--duration", type=float, metavar="S", default=0.05,
+                        help="seconds per trial (default: 0.05)")  # fmt: skip
     parser.add_argument(
         "--results", type=Path, metavar="DIR", default=Path("results"), help="default: results"
     )
@@ -378,7 +378,7 @@ def _selftest(arguments: argparse.Namespace) -> int:
     rounds = arguments.rounds
     request = Request(
         check=arguments.check,
-        rounds=(160 if arguments.check == "overhead" else 100) if rounds is None else rounds,
+        rounds=(240 if arguments.check == "overhead" else 100) if rounds is None else rounds,
         datapath=arguments.datapath,
         confidence=arguments.confidence,
         blocks=arguments.blocks,

@@ -62,7 +62,7 @@ def refuse_bad_numbers(request: Request) -> None:
         ("--rounds", request.rounds, 1, 10_000),
         ("--blocks", request.blocks, 3, 1000),
         ("--slices", request.slices, 2, 1000),
-        ("--duration", request.slice_s, 0.05, 60),
+        ("--duration", request.slice_s, 0.02, 60),
     ):
         if not low <= number <= high:
             raise UsageError(f"{flag} must be between {low} and {high}")

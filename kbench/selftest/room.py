@@ -44,9 +44,9 @@ class Request:
     datapath: str = "xdp"
     confidence: float = 0.99
     blocks: int = 8
-    slices: int = 8
+    slices: int = 24
     """Trials of each contender in a block, without its warm-up."""
-    slice_s: float = 0.1
+    slice_s: float = 0.05
     slow_down: float = 0.03
     results: Path = Path("results")
 

@@ -190,12 +190,12 @@ def test_contaminated_trials_have_a_say_about_the_probes_on_both_sides() -> None
         verdict.probes_cost([t for t in trials if t.block < 2], 0.99)
 
 
-SHARED_MACHINE = Noise(block_sd=0.005, slice_sd=0.015)
+SHARED_MACHINE = Noise(block_sd=0.005, slice_sd=0.03)
 
 
 def judged(ratio: float) -> Tally:
     made = []
-    for ours, theirs, blocks in comparisons(SHARED_MACHINE, 200, 8, 8, ratio, seed=7):
+    for ours, theirs, blocks in comparisons(SHARED_MACHINE, 200, 8, 24, ratio, seed=7):
         trials = [trial("b", r, pps * 1e6, blocks[r]) for r, pps in ours.items()]
         trials += [trial("a", r, pps * 1e6, blocks[r]) for r, pps in theirs.items()]
         made.append(Comparison(verdict.ratio_of(trials, "b", "a", 0.99), 9.0))
