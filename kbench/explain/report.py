@@ -114,8 +114,10 @@ def _section(name: str, comparison: Comparison, methods: Methods) -> dict[str, A
         "place": place(comparison),
         "placement": placement(comparison),
         "answer": answer(comparison, methods.said),
-        "charts": figures.charts(name, comparison),
-        "method_charts": method_figures.charts(name, methods.found) if methods.found else [],
+        "charts": [
+            *figures.charts(name, comparison),
+            *(method_figures.charts(name, methods.found) if methods.found else ()),
+        ],
         "sheets": [(sheet, _why(sheet.grades)) for sheet in methods.sheets],
         "remarks": remarks(comparison) if comparison.ranks else [],
         "why": _why(graded(comparison)) if comparison.ranks else None,
