@@ -221,10 +221,14 @@ def _common_load(run: Run, case_id: str, trials: list[Trial]) -> list[float | No
         tried.setdefault(trial.datapath, set()).add(trial.load_pps)
     shared = set.intersection(*tried.values()) if tried else set()
     named = {
-        f.values.get("load_pps") for f in run.findings
-        if (f.method, f.case_id, f.values.get("load")) == ("latency", case_id, "common")
-    }  # fmt: skip
-    return _sorted_loads([t for t in trials if t.load_pps in (shared & named or shared)])[-1:]
+        round(load["load_pps"])
+        for found in run.findings
+        if (found.method, found.case_id) == ("latency", case_id)
+        for load in found.values.get("loads", [])
+        if load["load"] == "common"
+    }
+    by_name = {load for load in shared if load is not None and round(load) in named}
+    return _sorted_loads([t for t in trials if t.load_pps in (by_name or shared)])[-1:]
 
 
 def _hold_against_ceiling(made: Comparison, baselines: list[Trial]) -> None:

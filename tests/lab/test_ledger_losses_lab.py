@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Losses of netfilter, and of pktgen's packets, made to happen on purpose: found by name."""
+"""Losses made to happen on purpose that take a machine of their own, and those of netfilter: found by name."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -12,11 +13,12 @@ from kbench.host.lab import LabHost
 from kbench.measure.bench import Bench, Benches
 from kbench.measure.datapaths import DATAPATHS
 from kbench.measure.datapaths.base import Options
-from kbench.measure.generators.base import Load
+from kbench.measure.generators.base import Generator, Load
 from kbench.measure.generators.pktgen import Pktgen
+from kbench.measure.generators.xdp import XdpLiveFrames
 from kbench.measure.observe import Setting
 from kbench.measure.prepare import Prepared, prepare
-from kbench.measure.testbeds.base import Cpus
+from kbench.measure.testbeds.base import Cpus, Port
 from kbench.measure.testbeds.veth import VethTestbed
 from kbench.measure.trial import run_trial
 from kbench.model import Case, Counters
@@ -47,16 +49,44 @@ def make(lab: LabHost) -> Iterator[Make]:
         yield bench
 
 
-def offer(made: Made, count: int) -> Counters:
+def offer(made: Made, count: int, generator: Generator | None = None) -> Counters:
     """The ledger of one trial, which must be closed to the packet."""
     bench, prepared = made
-    setting = Setting("lab", "functional", prepared.case, Pktgen(), prepared.traffic)
-    trial = run_trial(bench, setting, Load(None, 600.0, count), purpose="account", round_=0)
+    with generator or Pktgen() as source:
+        setting = Setting("lab", "functional", prepared.case, source, prepared.traffic)
+        trial = run_trial(bench, setting, Load(None, 600.0, count), purpose="account", round_=0)
     counters = trial.counters
     assert trial.valid, (trial.problems, counters, trial.raw["offered"])
     assert counters.offered == counters.handled + counters.lost
     assert counters.unexplained == 0, counters
     return counters
+
+
+@contextmanager
+def short_backlog(lab: LabHost, port: Port, cpu: int) -> Iterator[None]:
+    """Receive packet steering sends what `port` receives through the backlog of `cpu`, which takes next to nothing.
+
+    The limit is the machine's (net.core.netdev_max_backlog), so it is set back.
+    """
+    limit = "/proc/sys/net/core/netdev_max_backlog"
+    before = lab.read_text(limit)
+    lab.write_text(f"/sys/class/net/{port.name}/queues/rx-0/rps_cpus", f"{1 << cpu:x}", netns=port.netns)
+    lab.write_text(limit, "1")
+    try:
+        yield
+    finally:
+        lab.write_text(limit, before)
+
+
+# Live frames come by way of the ring and NAPI's poll; what pktgen sends goes to the backlog at once (veth_xmit()).
+@pytest.mark.parametrize("datapath", ["kernel", "af_packet", "netfilter"])
+def test_backlog(lab: LabHost, make: Make, datapath: str) -> None:
+    made = make(datapath, Case("forward"))
+    with short_backlog(lab, made[0].testbed.rx, cpu=1):
+        counters = offer(made, 3000, XdpLiveFrames())
+    assert counters.offered == 3000
+    assert counters.lost_by == {"backlog": counters.lost}
+    assert counters.lost > 1000
 
 
 def test_no_route_netfilter(make: Make) -> None:

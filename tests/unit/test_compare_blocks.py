@@ -152,7 +152,9 @@ def test_latency_stands_per_load_and_is_compared_at_a_common_one() -> None:
     assert [quick.loads_pps for quick in row.latencies] == [[1e3], [5e4], [9e5]]
     assert row.latency is not None and row.latency.loads_pps == [5e4] and row.latency.samples == 20_000
     run.findings.append(
-        Finding("host", "latency", FORWARD.case_id, "xdp", 0, {"load": "common", "load_pps": 1e3})
+        Finding(
+            "host", "latency", FORWARD.case_id, "xdp", 0, {"loads": [{"load": "common", "load_pps": 1000.2}]}
+        )
     )
     named = row_of(only(run), "xdp").latency
     assert named is not None and named.loads_pps == [1e3]
