@@ -27,8 +27,8 @@ from kbench.selftest import verdict
 from kbench.selftest.room import Request, Room, room
 from kbench.selftest.verdict import Comparison, Tally
 
-PILOT_OPERATIONS = 192
-"""About a fifth of xdp's time per packet, so that a noisy machine still tells what one costs."""
+PILOTS = {"near": 64, "far": 192}
+"""Operations of the builds for calibration: about 5 and 17 % of xdp's time per packet."""
 PILOT_BLOCKS = 10
 
 
@@ -91,13 +91,15 @@ def _aa(request: Request, reporter: Reporter) -> Outcome:
 
 
 def _ab(request: Request, reporter: Reporter) -> Outcome:
-    with room(request, ("plain", "pilot", "a", "b"), reporter) as made:
+    with room(request, ("plain", *PILOTS, "a", "b"), reporter) as made:
         plain = made.datapath
-        pilot = slowed(plain, PILOT_OPERATIONS, reporter)
+        pilots = {name: slowed(plain, operations, reporter) for name, operations in PILOTS.items()}
         with reporter.timed("calibrating the slow-down"):
-            trials = made.alternate({"plain": plain, "pilot": pilot}, PILOT_BLOCKS)
-        ratio = verdict.ratio_of(trials, "pilot", "plain", request.confidence)
-        operations = verdict.operations_for(request.slow_down, ratio, PILOT_OPERATIONS)
+            trials = made.alternate({"plain": plain, **pilots}, PILOT_BLOCKS)
+        ratios = [
+            (PILOTS[name], verdict.ratio_of(trials, name, "plain", request.confidence)) for name in PILOTS
+        ]
+        operations = verdict.operations_for(request.slow_down, ratios)
         plain_ns = statistics.median(
             1e9 / t.forwarded_pps for t in trials if t.datapath == "plain" and usable(t) and t.forwarded_pps
         )

@@ -125,18 +125,24 @@ def slow_down(ratio: Estimate) -> tuple[float, float | None, float | None]:
     )
 
 
-def operations_for(wanted: float, pilot: Estimate | None, operations: int) -> int:
-    """Operations per packet that make it take `wanted` (0.03: 3 %) longer.
+def operations_for(wanted: float, pilots: Sequence[tuple[int, Estimate | None]]) -> int:
+    """Operations per packet that make it take `wanted` (0.03: 3 %) longer, on the line through two pilots.
 
-    `pilot` is the ratio of a build with `operations` to the plain one; their cost is taken to grow in proportion.
-    Raises MeasureError if that one is not clearly slower.
+    A pilot is a number of operations and the ratio of a build with them to the plain one. The line need not begin at 0,
+    as the CPU hides the first few behind other work. Raises MeasureError unless the longer one is clearly slower.
     """
-    if pilot is None or pilot.high is None or pilot.high >= 1 or pilot.blocks < MIN_BLOCKS:
+    (few, near), (many, far) = pilots
+    for pilot in (near, far):
+        if pilot is None or pilot.high is None or pilot.blocks < MIN_BLOCKS:
+            raise MeasureError("calibration failed: too few trials were clean; the machine is too busy")
+    assert near is not None and far is not None
+    if far.high is None or far.high >= 1 or far.value >= near.value:
         raise MeasureError(
-            f"calibration failed: {operations} operations more per packet do not show in the rate;"
+            f"calibration failed: {many} operations more per packet do not show in the rate;"
             " the machine is too busy"
         )
-    return max(1, round(wanted * operations / slow_down(pilot)[0]))
+    each = (slow_down(far)[0] - slow_down(near)[0]) / (many - few)
+    return max(1, round(few + (wanted - slow_down(near)[0]) / each))
 
 
 def aa_failure(seen: Tally) -> str | None:

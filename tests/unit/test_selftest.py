@@ -142,18 +142,30 @@ def test_slow_down_turns_the_interval_round() -> None:
     assert (value, low, high) == (pytest.approx(0.25), 0.0, 1.0)
 
 
-def test_calibration_in_proportion() -> None:
-    # 192 operations make a packet take 24 % longer, so 3 % take an eighth of them.
-    assert verdict.operations_for(0.03, estimate(1 / 1.24, 0.80, 0.81), 192) == 24
-    assert verdict.operations_for(0.0001, estimate(1 / 1.24, 0.80, 0.81), 192) == 1
+NEAR, FAR = estimate(1 / 1.05, 0.94, 0.96), estimate(1 / 1.18, 0.84, 0.86)
+
+
+def test_calibration_is_on_the_line_through_both_pilots() -> None:
+    # 100 operations from 60 to 160 cost 13 %, so 3 % take 15.4 fewer than the nearer pilot's 60.
+    assert verdict.operations_for(0.03, [(60, NEAR), (160, FAR)]) == 45
+    assert verdict.operations_for(0.18, [(60, NEAR), (160, FAR)]) == 160
+    assert verdict.operations_for(0.0001, [(10, NEAR), (160, FAR)]) == 1
 
 
 @pytest.mark.parametrize(
-    "pilot", [None, estimate(0.99, 0.97, 1.01), estimate(0.8, None, None, 2), estimate(0.8, 0.79, 0.81, 1)]
+    ("near", "far"),
+    [
+        (NEAR, None),
+        (None, FAR),
+        (NEAR, estimate(0.99, 0.97, 1.01)),
+        (NEAR, estimate(0.97, 0.96, 0.98)),
+        (NEAR, estimate(0.8, None, None, 2)),
+        (estimate(0.95, 0.94, 0.96, 1), FAR),
+    ],
 )
-def test_calibration_that_shows_nothing(pilot: Estimate | None) -> None:
-    with pytest.raises(MeasureError, match="192 operations more"):
-        verdict.operations_for(0.03, pilot, 192)
+def test_calibration_that_shows_nothing(near: Estimate | None, far: Estimate | None) -> None:
+    with pytest.raises(MeasureError, match="calibration failed"):
+        verdict.operations_for(0.03, [(60, near), (160, far)])
 
 
 def with_probes(cost: float, spread: float = 0.0005) -> list[Trial]:
