@@ -27,6 +27,9 @@ WIDE = 120
 WIDER = 140
 """From this many on, intervals that are no one's ranking."""
 
+NOTEWORTHY = "C"
+"""The best grade whose reasons the terminal always tells."""
+
 
 def plain(text: str) -> str:
     """Text for a terminal: control characters (a hostile host name) are shown, never obeyed."""
@@ -110,10 +113,17 @@ def sheet(item: Sheet, width: int) -> list[RenderableType]:
 
 
 def _reasons(results: Sequence[Result], told: set[str]) -> list[RenderableType]:
-    """Why the grades are what they are; `told` are reasons that stand further up already."""
+    """Why the grades are what they are; `told` are reasons that stand further up already.
+
+    Reasons that leave a better grade than any result has are many and decide nothing: the report has them.
+    """
     lines: dict[tuple[str, str], list[str]] = {}
-    above = 0
+    above = lesser = 0
+    best = min((result.grade.letter for result in results), default="A")
     for reason in reasons(results):
+        if reason.letter < min(best, NOTEWORTHY):
+            lesser += 1
+            continue
         text = f"{reason.letter} {reason.whose}: {reason.saw}"
         if text in told:
             above += 1
@@ -129,8 +139,9 @@ def _reasons(results: Sequence[Result], told: set[str]) -> list[RenderableType]:
     grid = Table.grid(padding=(0, 1, 0, 1))
     for (letter, whose), saw in lines.items():
         grid.add_row(letter, Text(plain(f"{whose}: {'; '.join(saw)}")))
-    if above:
-        grid.add_row("", Text(f"and {above} reason{'' if above == 1 else 's'} from above"))
+    for count, where in ((above, "from above"), (lesser, "of less weight, in the report")):
+        if count:
+            grid.add_row("", Text(f"and {count} reason{'' if count == 1 else 's'} {where}"))
     return [Text(start), grid]
 
 
