@@ -126,6 +126,24 @@ def test_a_drop_in_the_backlog_that_the_sender_is_told_of_counts_once() -> None:
     assert port_losses(reading(), after, "veth") == PortLosses({"backlog": 20}, told=20)
 
 
+def test_what_neither_ring_nor_backlog_refused_was_not_offered() -> None:
+    # pktgen's retries of a buffer that is no packet any more: 900 refused by its own port, 41 by the backlog.
+    after = reading(backlog=41, generator={"tx_dropped": 941}, rx={"rx_dropped": 41})
+    losses = port_losses(reading(), after, "veth")
+    assert losses == PortLosses({"backlog": 41}, told=41)
+    assert not_offered(Offered(3, 941, 0, 10**9, 10**9, {}), losses) == 900
+
+
+def test_a_backlog_behind_the_ring_is_not_what_the_sender_is_told_of() -> None:
+    # Receive packet steering: 50 came out of the ring, 30 of them found no room in the backlog; the ring refused 7.
+    after = reading(
+        backlog=30,
+        generator={"tx_dropped": 7, "driver": {"tx_queue_0_xdp_xmit_errors": 7}},
+        rx={"rx_dropped": 37, "driver": {"rx_queue_0_xdp_packets": 50}},
+    )
+    assert port_losses(reading(), after, "veth") == PortLosses({"backlog": 30, "veth_rx_ring": 7}, told=7)
+
+
 def test_a_nic_names_what_it_missed() -> None:
     after = reading(rx={"rx_missed_errors": 5, "rx_fifo_errors": 2, "rx_over_errors": 1, "rx_errors": 9})
     losses = port_losses(reading(), after, "nic")
