@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from kbench.errors import MeasureError
 from kbench.host.lab import LabHost
 from kbench.measure.bench import Bench, Benches
 from kbench.measure.datapaths import DATAPATHS
@@ -111,3 +112,15 @@ def test_a_sink_that_does_not_keep_up_is_a_loss_at_the_port(lab: LabHost, make: 
     argv = [lab.program("kb-pin"), "--comm", f"napi/{port.name}-", "--cpu", "0"]
     lab.run(argv, netns=port.netns)
     assert set(offer(made, 100_000).lost_by) == {"tx_port"}
+
+
+def test_pktgen_that_does_not_end_in_time_is_stopped(
+    lab: LabHost, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, prepared = make("kernel", Case("forward"))
+    load = Load(10.0, 60.0)
+    monkeypatch.setattr("kbench.measure.generators.base.START_S", 2.0 - 4 * load.duration_s)
+    with pytest.raises(MeasureError, match="did not come in time"):
+        Pktgen().offer(bench.testbed, bench.into, prepared.traffic, 64, load)
+    left = lab.list_dir("/proc/net/pktgen", netns=bench.into.netns)
+    assert [name for name in left if name != "pgctrl" and not name.startswith("kpktgend_")] == []

@@ -161,7 +161,14 @@ def _only_load(
     """Runs the program for one load."""
     rate, duration, count = numbers
     argv = [*argv, "--rate-pps", rate, "--duration-ms", duration, "--count", count]
-    finished = host.start(argv, netns=netns, ready=False).wait(timeout_s)
+    process = host.start(argv, netns=netns, ready=False)
+    try:
+        finished = process.wait(timeout_s)
+    except BaseException:
+        # It would go on offering into whatever is measured next.
+        with suppress(KbenchError):
+            process.stop()
+        raise
     last = [event for event in finished.events if event["event"] == "counters"]
     if not last:
         raise MeasureError(f"{argv[0]} printed no counters: {finished.stderr or 'no reason given'}")
