@@ -239,8 +239,8 @@ def _selftesting(parser: argparse.ArgumentParser) -> None:
                         help="topologies built anew in each comparison (default: 8)")  # fmt: skip
     parser.add_argument("--slices", type=int, metavar="N", default=24,
                         help="pairs of trials in a block (default: 24)")  # fmt: skip
-    parser.add_argument("--duration", type=float, metavar="S", default=0.05,
-                        help="seconds per trial (default: 0.05)")  # fmt: skip
+    parser.add_argument("--duration", type=float, metavar="S", default=0.02,
+                        help="seconds per trial (default: 0.02)")  # fmt: skip
     parser.add_argument(
         "--results", type=Path, metavar="DIR", default=Path("results"), help="default: results"
     )

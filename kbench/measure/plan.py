@@ -226,7 +226,7 @@ def _refuse_bad_numbers(options: Options) -> None:
         ("--rounds", options.rounds, 1, 100_000),
         ("--blocks", options.blocks, 1, 1000),
         ("--repeats", options.repeats, 1, 1000),
-        ("--duration", options.duration_s, 0.05, 600),
+        ("--duration", options.duration_s, 0.02, 600),
         ("--trial", options.trial_s, 0.05, 600),
         ("--budget", options.budget_s, 1, 7 * 86400),
     ):

@@ -46,7 +46,7 @@ class Request:
     blocks: int = 8
     slices: int = 24
     """Trials of each contender in a block, without its warm-up."""
-    slice_s: float = 0.05
+    slice_s: float = 0.02
     slow_down: float = 0.03
     results: Path = Path("results")
 
