@@ -132,6 +132,13 @@ class Block:
             advance()
         return trials
 
+    def profile(self, load: Load) -> None:
+        """A trial each with the probes that slow a datapath down: kept, never scored."""
+        for bench in self.benches:
+            self.trial(
+                lambda at=bench: run_trial(at, self.setting, load, purpose="profile", round_=0)  # type: ignore[misc]
+            )
+
     def _rate(
         self,
         bench: Bench,

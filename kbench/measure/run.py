@@ -9,7 +9,7 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from kbench.measure.profile import deviations
 from kbench.measure.reporter import Reporter
 from kbench.measure.session import Session
 from kbench.measure.workplace import Workplace
-from kbench.model import Part, Trial
+from kbench.model import Part
 from kbench.store import Run, RunStore, load_run, new_run_id
 
 LAB_SCRATCH = "/tmp"
@@ -67,17 +67,17 @@ def run(
         with reporter.timed("building kbench's programs"):
             programs = builds.programs(reporter.step)
         local = stack.enter_context(LocalHost(programs))
-        earlier: Sequence[Trial] = ()
+        earlier: Run | None = None
         if resume is None:
             plan = make_plan(options, probe(local))
             plan = dataclasses.replace(plan, notices=(*plan.notices, *deviations(options, plan.parts)))
             lab = lab_parts(plan, reporter)
             store = RunStore.create(options.results, new_run_id(), run_document(options, plan, local))
         else:
-            old = load_run(resume, options.results)
-            options, plan, earlier = resumed(old, options, local)
+            earlier = load_run(resume, options.results)
+            options, plan = resumed(earlier, options, local)
             lab = lab_parts(plan, reporter)
-            store = RunStore.reopen(old.path)
+            store = RunStore.reopen(earlier.path)
         stack.enter_context(store)
         reporter.say(f"where: {plan.why}")
         journal = stack.enter_context(journal_of(store.path.name, reporter))
@@ -102,7 +102,8 @@ class _Run:
     journal: Journal
     reporter: Reporter
     verify_only: bool
-    earlier: Sequence[Trial]
+    earlier: Run | None
+    """What a resumed run has already."""
 
     def carry_out(self) -> KbenchError | None:
         """Measures all parts and writes the end record."""
@@ -160,7 +161,8 @@ class _Run:
             journal=journal,
             store=self.store,
             reporter=self.reporter,
-            earlier=self.earlier,
+            earlier=self.earlier.trials if self.earlier else (),
+            found=self.earlier.findings if self.earlier else (),
         )
         session = Session(place)
         session.measure(self.plan.cases, verify_only=self.verify_only)
@@ -206,8 +208,8 @@ def run_document(options: Options, plan: Plan, local: LocalHost) -> dict[str, An
     }
 
 
-def resumed(old: Run, options: Options, local: LocalHost) -> tuple[Options, Plan, Sequence[Trial]]:
-    """Options, plan and finished trials of a stored run that is to go on, on the machine it was begun on.
+def resumed(old: Run, options: Options, local: LocalHost) -> tuple[Options, Plan]:
+    """Options and plan of a stored run that is to go on, on the machine it was begun on.
 
     Raises StoreError when it is complete, a self-test's, or was begun elsewhere: its figures would not belong together.
     """
@@ -227,7 +229,7 @@ def resumed(old: Run, options: Options, local: LocalHost) -> tuple[Options, Plan
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     fields |= {"results": options.results, "reports": options.reports}
     plan = Plan(tuple(old.cases), tuple(old.parts), old.run["plan"]["why"])
-    return Options(**fields), plan, old.trials
+    return Options(**fields), plan
 
 
 def now() -> str:

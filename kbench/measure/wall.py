@@ -73,6 +73,8 @@ class Wall:
                     if not number:
                         self._refuse_impossible_load(block)
                     self.trials += block.rounds(load, done, count, bar.advance)
+                    if not number:
+                        block.profile(load)
                 done, number = done + count, number + 1
         if options.latency and case.function != "drop":
             self._latency(number)

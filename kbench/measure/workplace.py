@@ -32,6 +32,8 @@ class Workplace:
     reporter: Reporter
     earlier: Sequence[Trial] = ()
     """Trials that a resumed run has already."""
+    found: Sequence[Finding] = ()
+    """What methods of a resumed run have found already."""
     noticed: set[str] = field(default_factory=set)
     rates: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
     """By case, datapath and goal ("ndr", "pdr") the rates that searches of this run found, packets/s."""
@@ -63,6 +65,11 @@ class Workplace:
         self.store.append_finding(
             Finding(self.part.name, method, case.case_id, datapath, repeat, dict(values))
         )
+
+    def has_found(self, method: str, case: Case, datapath: str, repeat: int) -> bool:
+        """Whether a resumed run has this finding already."""
+        wanted = (self.part.name, method, case.case_id, datapath, repeat)
+        return any((f.part, f.method, f.case_id, f.datapath, f.repeat) == wanted for f in self.found)
 
     def done_before(self, case: Case, purpose: Purpose) -> list[Trial]:
         """Trials of this kind that a resumed run has."""

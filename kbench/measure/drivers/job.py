@@ -59,15 +59,20 @@ class Job:
 
     def on_blocks(
         self,
+        method: str,
         what: str,
         repeats: int,
         on_block: Callable[[Block, Bar], None],
         placement: Placement | None = None,
     ) -> None:
-        """Builds `repeats` blocks one after the other; `on_block` advances the bar once per contender."""
-        title = self.place.title(self.case, what)
-        with self.place.reporter.bar(title, repeats * len(self.contenders)) as bar:
-            for number in range(repeats):
+        """Builds `repeats` blocks one after the other, but for those that a resumed run has results of.
+
+        `on_block` advances the bar once per contender.
+        """
+        names = list(self.contenders)
+        due = [n for n in range(repeats) if any(not self._has(method, name, n) for name in names)]
+        with self.place.reporter.bar(self.place.title(self.case, what), len(due) * len(names)) as bar:
+            for number in due:
                 with Block(
                     self.place,
                     self.prepared,
@@ -78,15 +83,19 @@ class Job:
                 ) as block:
                     on_block(block, bar)
 
+    def _has(self, method: str, name: str, repeat: int) -> bool:
+        return self.place.has_found(method, self.case, name, repeat)
+
     def each(self, block: Block, bar: Bar, method: str, make: Callable[[Bench], dict[str, Any]]) -> None:
         """Lets each bench have its turn and stores what was found, or why nothing was."""
         for bench in turn(block.benches, block.number):
-            try:
-                values = make(bench)
-            except MethodFailed as failed:
-                values = {"failed": str(failed)}
-                self.place.notice(f"{self.case.case_id}: {method} of {bench.name}: {failed}")
-            self.place.find(method, self.case, bench.name, block.number, values)
+            if not self._has(method, bench.name, block.number):
+                try:
+                    values = make(bench)
+                except MethodFailed as failed:
+                    values = {"failed": str(failed)}
+                    self.place.notice(f"{self.case.case_id}: {method} of {bench.name}: {failed}")
+                self.place.find(method, self.case, bench.name, block.number, values)
             bar.advance()
 
     def measure(self, block: Block, bench: Bench, purpose: Purpose) -> Measure:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kbench.errors import UsageError
 from kbench.measure.bench import Bench
-from kbench.measure.block import Block, turn
+from kbench.measure.block import Block
 from kbench.measure.drivers.job import Job
 from kbench.measure.generators import stamping
 from kbench.measure.generators.base import Load
@@ -35,17 +35,18 @@ def latency(job: Job) -> None:
             job.place.store.append_finding(latency_cost(block.baseline, block.setting, keep=job.place.keep))
         pdr = _pdrs(job, block)
         common = [common_load(pdr)] if job.options.profile is None else []
-        for bench in turn(block.benches, block.number):
+
+        def make(bench: Bench) -> dict[str, Any]:
             own = pdr[bench.name] if common else job.known(bench, "ndr") or pdr[bench.name]
             loads = [*(latency_loads(own, shares) if own else ()), *common]
             for load in loads:
                 asked = Load(round(load.load_pps), job.seconds, timestamp=True)
                 job.steady(block, bench, asked, "latency", "latency")
-            values = {"pdr_pps": pdr[bench.name], "loads": [load.values() for load in loads]}
-            job.place.find("latency", job.case, bench.name, block.number, values)
-            bar.advance()
+            return {"pdr_pps": pdr[bench.name], "loads": [load.values() for load in loads]}
 
-    job.on_blocks("latency", job.options.repeats, on_block)
+        job.each(block, bar, "latency", make)
+
+    job.on_blocks("latency", "latency", job.options.repeats, on_block)
 
 
 def _pdrs(job: Job, block: Block) -> dict[str, float | None]:
@@ -74,8 +75,8 @@ def cpu_at_load(job: Job) -> None:
         base = _dut_ns(job.steady(block, block.baseline, asked, "load"))
         job.each(block, bar, "cpu-at-load", lambda bench: _cpu_values(job, block, bench, asked, base))
 
-    job.on_blocks("finding a common load", 1, choose)
-    job.on_blocks("CPU time at a load", job.options.repeats, on_block, placement="split")
+    job.on_blocks("common-load", "finding a common load", 1, choose)
+    job.on_blocks("cpu-at-load", "CPU time at a load", job.options.repeats, on_block, placement="split")
 
 
 def _cpu_values(

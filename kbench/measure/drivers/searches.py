@@ -36,7 +36,7 @@ def throughput(job: Job) -> None:
             job.place.store.append_finding(pacing(block.baseline, block.setting, keep=job.place.keep))
         job.each(block, bar, "throughput", lambda bench: _search(job, block, bench, ceiling))
 
-    job.on_blocks("throughput", job.options.repeats, on_block)
+    job.on_blocks("throughput", "throughput", job.options.repeats, on_block)
 
 
 def _search(job: Job, block: Block, bench: Bench, ceiling: Ceiling) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def curve(job: Job) -> None:
 
         job.each(block, bar, "loss-curve", make)
 
-    job.on_blocks("loss curve", job.options.repeats, on_block)
+    job.on_blocks("loss-curve", "loss curve", job.options.repeats, on_block)
 
 
 def bursts(job: Job) -> None:
@@ -84,4 +84,4 @@ def bursts(job: Job) -> None:
 
         job.each(block, bar, "back-to-back", make)
 
-    job.on_blocks("back-to-back frames", 1, on_block)
+    job.on_blocks("back-to-back", "back-to-back frames", 1, on_block)
