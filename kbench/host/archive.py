@@ -227,7 +227,8 @@ class Archive:
         with subprocess.Popen(
             command, env=environment, cwd=target, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         ) as child:
-            start, told = time.monotonic(), -1
+            start, told = time.monotonic(), 0
+            progress(_fetching(package, 0, 0.0))
             while child.poll() is None:
                 have = sum(_size(p) for p in target.rglob(f"{package.name}_*.deb*"))
                 tenths = have * 10 // package.size_bytes
