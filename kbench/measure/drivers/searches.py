@@ -44,7 +44,13 @@ def _search(job: Job, block: Block, bench: Bench, ceiling: Ceiling) -> dict[str,
     measure = job.measure(block, bench, "search")
     budget = _budget(job)
     if options.search == "tst009":
-        return bswlv(measure, IDLE_PPS, ceiling.paced_pps, Bswlv(trial_s=job.seconds), budget).values()
+        # One goal a search: the PDR's is stored beside the one that is returned.
+        ndr, pdr = (
+            bswlv(measure, IDLE_PPS, ceiling.paced_pps, Bswlv(loss_ratio, trial_s=job.seconds), budget)
+            for loss_ratio in (0.0, options.pdr_loss)
+        )
+        job.place.find("throughput", job.case, bench.name, block.number, pdr.values())
+        return ndr.values()
     found = mlrsearch(measure, IDLE_PPS, ceiling.paced_pps, goals(options), budget)
     job.remember(bench, found)
     return found.values()
