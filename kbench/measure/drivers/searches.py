@@ -20,7 +20,7 @@ from kbench.measure.profile import goals
 from kbench.measure.reporter import Bar
 from kbench.model import Trial
 
-TRIALS_MAX = 300
+TRIALS_MAX = 150
 """Of one search: far more than it needs, so that one that can't settle ends and says so."""
 BURST_LIMIT_S = 600.0
 BURST_STEP_FRAMES = 64
