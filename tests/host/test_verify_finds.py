@@ -26,7 +26,9 @@ def outcome(host: LocalHost, prepared: Prepared, image: bytes, tag: str) -> Veri
     host.put(path, image)
     work = dataclasses.replace(prepared.work, image=path)
     with Benches() as benches:
-        bench = benches.add(VethTestbed(host, tag, "same", cpus_for("same", 2), None), Xdp, Options(), work)
+        bench = benches.add(
+            "xdp", VethTestbed(host, tag, "same", cpus_for("same", 2), None), Xdp, Options(), work
+        )
         return verify(
             bench,
             "host",

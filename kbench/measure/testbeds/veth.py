@@ -38,6 +38,9 @@ QUIET_SYSCTLS = {
 }
 
 
+STOP_S = 30.0
+
+
 class VethTestbed(Testbed):
     """A veth testbed on `host`; `tag` makes its namespaces' names unique on the machine."""
 
@@ -131,7 +134,9 @@ class VethTestbed(Testbed):
     def _remove(self) -> None:
         if self._reader is not None:
             reader, self._reader = self._reader, None
-            reader.stop()
+            # It has nothing to undo, and its last words are of no use: a port may be gone, which it would die of.
+            reader.kill()
+            reader.wait(STOP_S, check=False)
         while self._made:
             net.del_namespace(self.host, self.journal, self._made.pop())
 
