@@ -111,15 +111,17 @@ def test_sigterm_ends_it_with_true_counters(bed: Bed, traffic: Path) -> None:
 
 def test_reset_of_a_running_generator(bed: Bed, traffic: Path) -> None:
     sink = bed.start(bed.dut, "kb-sink", "--if", "d0", "--mode", "count")
-    generator = bed.start_offer(traffic, rate_pps=1000, duration_ms=60_000)
-    time.sleep(0.1)
-    generator.reset()
     since = time.monotonic()
+    generator = bed.start_offer(traffic, rate_pps=1000, duration_ms=60_000)
+    while not (before := generator.counters()["sent"]):
+        time.sleep(0.01)
+    generator.reset()
     while not generator.counters()["sent"]:
         time.sleep(0.01)
     offered = generator.stop()
-    assert 0 < offered["sent"] <= offered["intended"] < (time.monotonic() - since) * 1000 + 3
-    assert offered["sent"] < sink.stop()["packets"]
+    called_for = (time.monotonic() - since) * 1000 + 3
+    assert 0 < offered["sent"] <= offered["intended"] <= called_for - before
+    assert 0 < before <= sink.stop()["packets"] - offered["sent"]
 
 
 def histogram(record: dict[str, object]) -> Histogram:

@@ -157,7 +157,8 @@ static void reset_counters(struct generator *gen)
 
 	gen->base_sent = now.sent;
 	gen->base_failed = read_failed(gen, now.sent, &exact);
-	gen->base_intended = gen->load.rate_pps ? read_intended(gen, &now) : 0;
+	/* What is due and not yet sent still counts: else sent could exceed intended. */
+	gen->base_intended = gen->load.rate_pps ? now.sent + packets_in(gen, now.skipped) : 0;
 	gen->base_ns = kb_now_ns();
 	kb_json_begin("reset");
 	kb_json_end();
