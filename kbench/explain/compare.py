@@ -191,6 +191,9 @@ def _row(datapath: str, trials: list[Trial], kind: Kind, dut_only: bool, common:
         row.figure = stats.spread(values)
     elif kind == "wall":
         row.figure = stats.median_ci(values, "round", [row.block_of[r] for r in row.by_round])
+        row.dut_by_round = {
+            t.round: t.dut_cpu_ns_per_packet for t in scored if t.dut_cpu_ns_per_packet is not None
+        }
         row.dut_ns = _median_of([(t.dut_cpu_ns_per_packet, t.block) for t in scored])
         row.gross_ns = _median_of([(t.cpu_ns_per_packet, t.block) for t in scored])
         timed = [t for t in fit if t.purpose == "latency"]

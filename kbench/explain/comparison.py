@@ -92,6 +92,8 @@ class Row:
     told_apart: bool | None = None
     """From the reference; None for the reference itself and where no interval can be given."""
     dut_ns: Estimate | None = None
+    dut_by_round: dict[int, float] = field(default_factory=dict)
+    """What `dut_ns` rests on: CPU nanoseconds per packet."""
     gross_ns: Estimate | None = None
     latency: Latency | None = None
     """At the load that all datapaths had in common."""

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from kbench.errors import StoreError
-from kbench.explain import figures, method_figures
+from kbench.explain import figures
 from kbench.explain.compare import compare
 from kbench.explain.findings import findings
+from kbench.explain.methods import Methods, beside
 from kbench.explain.report import flatten, render, write_report
 from kbench.model import Verification
 from kbench.store import Run, RunStore, load_run
@@ -173,17 +174,19 @@ def test_a_ledger_that_does_not_add_up_is_shown(run: Run) -> None:
 
 
 def test_kinds_have_charts_of_their_own(run: Run) -> None:
-    titles = {c.kind: [x.title for x in figures.charts("t", c)] for c in compare(run)[::2]}
+    titles = {c.kind: [x.title for x in figures.charts("t", c, Methods())] for c in compare(run)[::2]}
     assert titles == {
-        "wall": ["Maximum forwarding rate", "Latency", "CPU time per packet", "CPU time by state"],
-        "exact": ["Instructions per packet"],
+        "wall": [
+            "Maximum forwarding rate", "Latency", "CPU time per packet", "CPU time by state", "Where every packet went",
+        ],
+        "exact": ["Instructions per packet", "Where every packet went"],
     }
 
 
 def test_charts_say_their_figures_in_words(run: Run) -> None:
-    for chart in figures.charts("t", compare(run)[0]):
+    for chart in figures.charts("t", compare(run)[0], Methods()):
         assert "xdp" in chart.alt and "kernel" in chart.alt and re.search(r"\d", chart.alt)
-        assert "#010203" not in chart.svg and "var(--ink" in chart.svg
+        assert "#010203" not in chart.inline_svg() and "var(--ink" in chart.inline_svg()
 
 
 def test_each_datapath_has_a_colour_and_marker_of_its_own() -> None:
@@ -260,13 +263,14 @@ def test_old_runs_show_nothing_of_methods(run: Run) -> None:
 
 
 def test_method_charts_say_their_figures_in_words(methods_run: Run) -> None:
-    made = method_figures.charts("t", findings(methods_run)[0])
-    assert [chart.title for chart in made] == ["Throughput", "Loss by load", "Latency by load"]
-    assert "af_packet NDR not reached" in made[0].alt and "kernel PDR 0.5 % 605 kpps" in made[0].alt
-    assert "0 % at 2.52 Mpps" in made[1].alt
-    assert "af_packet at 90 %: p50 42 us, p99 119 us" in made[2].alt
+    comparisons = compare(methods_run)
+    made = figures.charts("t", comparisons[0], beside(methods_run, comparisons)[0])
+    told = {chart.title: chart.alt for chart in made}
+    assert "af_packet NDR not reached" in told["Throughput"] and "kernel PDR 0.5 % 605 kpps" in told["Throughput"]
+    assert "0 % at 2.52 Mpps" in told["Loss by load"]
+    assert "af_packet at 90 %: p50 42 us, p99 119 us" in told["Latency by load"]
     for chart in made:
-        assert "#010203" not in chart.svg and "var(--ink" in chart.svg
+        assert "#010203" not in chart.inline_svg() and "var(--ink" in chart.inline_svg()
 
 
 def test_methods_without_a_figure_have_no_chart() -> None:

@@ -73,16 +73,22 @@ class Chart:
         It is hidden from assistive technology: the figure around it carries `alt`.
         """
         svg = self._drawn("svg", *_ON_PAGE, fonttype="none").decode()
-        svg = svg[svg.index("<svg") :]
-        svg = re.sub(r'\bid="([^"]+)"', rf'id="{self.name}-\1"', svg)
-        svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{self.name}-\1)", svg)
-        svg = re.sub(r'href="#([^"]+)"', rf'href="#{self.name}-\1"', svg)
-        for drawn, colour in _PAGE.items():
-            svg = svg.replace(drawn, colour)
-        svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", svg)
-        head, rest = svg.split(">", 1)
+        # A style sheet would be the whole page's; what it says is inherited from the element as well.
+        svg = re.sub(r"<style\b.*?</style>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+        head, rest = re.sub(r"<[^>]*>", self._for_page, svg).split(">", 1)
         head = re.sub(r'\s(width|height|version|xmlns|xmlns:xlink)="[^"]*"', "", head)
-        return f'{head} aria-hidden="true">{rest}'
+        return f'{head} style="stroke-linejoin: round" aria-hidden="true">{rest}'
+
+    def _for_page(self, tag: re.Match[str]) -> str:
+        """One tag, with the page's colours and font, and ids that no other chart has. Text is left as it is."""
+        found = tag.group()
+        found = re.sub(r'\bid="([^"]+)"', rf'id="{self.name}-\1"', found)
+        found = re.sub(r"url\(#([^)]+)\)", rf"url(#{self.name}-\1)", found)
+        found = re.sub(r'href="#([^"]+)"', rf'href="#{self.name}-\1"', found)
+        found = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", found)
+        for drawn, colour in _PAGE.items():
+            found = found.replace(drawn, colour)
+        return found
 
     def svg(self) -> bytes:
         """A file of its own: black on white, letters as outlines, so that it looks the same without the fonts."""

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from kbench.errors import StoreError
-from kbench.explain import figures, method_figures
+from kbench.explain import figures
 from kbench.explain.answer import (
     answer,
     case_title,
@@ -114,10 +114,7 @@ def _section(name: str, comparison: Comparison, methods: Methods) -> dict[str, A
         "place": place(comparison),
         "placement": placement(comparison),
         "answer": answer(comparison, methods.said),
-        "charts": [
-            *figures.charts(name, comparison),
-            *(method_figures.charts(name, methods.found) if methods.found else ()),
-        ],
+        "charts": figures.charts(name, comparison, methods),
         "sheets": [(sheet, _why(sheet.grades)) for sheet in methods.sheets],
         "remarks": remarks(comparison) if comparison.ranks else [],
         "why": _why(graded(comparison)) if comparison.ranks else None,

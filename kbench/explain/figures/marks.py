@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What charts are made of: rows with intervals, single values or their density, legends and labels that fit."""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from kbench.explain.figures.base import WIDTH_IN, ink, style
+from kbench.explain.stats import Estimate
+
+MOST_POINTS = 150
+"""Of more single values in one row or line their density is drawn."""
+MOST_FAR = 20
+"""So many single values stay points beside a density."""
+MOST_TICKS = 12
+BINS = 48
+LINE_IN = 0.16
+"""Height of a line of text."""
+AGGREGATED = f"Of more than {MOST_POINTS} single values their density is drawn, with the outliers as points."
+BANDED = (
+    f"Of more than {MOST_POINTS} single values a band holds the middle 90 %, with the lowest and highest as points."
+)
+
+
+def label(name: str, width: int = 20, lines: int = 3) -> str:
+    """A datapath's name on several lines if it is long. The text alternative has it in full."""
+    clean = re.sub(r"[^\x20-\x7e\xa0-\ud7ff\uf900-\ufffd]", "\N{REPLACEMENT CHARACTER}", name)
+    found = textwrap.wrap(clean, width) or ["?"]
+    if len(found) > lines:
+        found = [*found[: lines - 1], f"{found[lines - 1][: width - 1]}\N{HORIZONTAL ELLIPSIS}"]
+    return "\n".join(found)
+
+
+def labelled(name: str, more: str) -> str:
+    """A datapath's name and what this row is of it, on one line if they fit."""
+    return f"{name}  {more}" if len(name) + len(more) <= 22 else f"{label(name, lines=2)}\n{label(more)}"
+
+
+def spoken(estimate: Estimate, words: Callable[[float], str]) -> str:
+    """The interval in words, for a text alternative."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f" ({words(estimate.low)} to {words(estimate.high)})"
+
+
+def whiskers(axes: Axes, y: float, figure: Estimate, colour: str) -> None:
+    """The interval of `figure` as a horizontal bar."""
+    if figure.low is not None and figure.high is not None:
+        axes.errorbar(
+            figure.value, y, xerr=[[max(0.0, figure.value - figure.low)], [max(0.0, figure.high - figure.value)]],
+            color=colour, capsize=5, elinewidth=2, capthick=2, zorder=3,
+        )  # fmt: skip
+
+
+def middle(axes: Axes, y: float, datapath: str, figure: Estimate, words: str) -> None:
+    """The large mark of a row, with its interval and its value in words above."""
+    colour, marker, _ = style(datapath)
+    whiskers(axes, y, figure, colour)
+    axes.plot(figure.value, y, marker=marker, color=colour, markersize=9, zorder=4)
+    axes.annotate(
+        words, (figure.value, y), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=9
+    )
+
+
+def singles(
+    axes: Axes, y: float, datapath: str, values: Mapping[int, float], far: Collection[int] = ()
+) -> None:
+    """The single values of a row below its mark, by round; `far`: the rounds to be ringed.
+
+    Of more than MOST_POINTS their density hangs there, as a share of its highest bin, and only the farthest stay points.
+    """
+    colour, marker, _ = style(datapath)
+    if len(values) > MOST_POINTS:
+        numbers = np.asarray(list(values.values()), dtype=np.float64)
+        counts, edges = np.histogram(numbers, bins=BINS)
+        depth = np.append(counts, counts[-1]) / counts.max() * 0.26
+        axes.fill_between(
+            edges, y + 0.13, y + 0.13 + depth, step="post", color=colour, alpha=0.45, linewidth=0
+        )
+        centre = float(np.median(numbers))
+        kept = sorted(far, key=lambda r: -abs(values[r] - centre))[:MOST_FAR]
+        values = {r: values[r] for r in kept}
+    jitter = [y + 0.17 + 0.09 * (i % 3) for i in range(len(values))]
+    axes.plot(
+        list(values.values()),
+        jitter,
+        linestyle="",
+        marker=marker,
+        color=colour,
+        alpha=0.5,
+        markersize=4,
+        markeredgewidth=0,
+    )
+    ringed = [(x, at) for (r, x), at in zip(values.items(), jitter, strict=True) if r in far]
+    if ringed:
+        axes.plot(
+            *zip(*ringed, strict=True), linestyle="", marker="o", markersize=8, markerfacecolor="none",
+            markeredgecolor=ink(), markeredgewidth=0.8,
+        )  # fmt: skip
+
+
+def scatter(axes: Axes, datapath: str, at: Sequence[tuple[float, Sequence[float]]]) -> None:
+    """The single values of a line, by x; of more than MOST_POINTS a band of the middle 90 %, and the extremes."""
+    colour, marker, _ = style(datapath)
+    at = [(x, values) for x, values in at if values]
+    points = [(x, value) for x, values in at for value in values]
+    if len(points) > MOST_POINTS:
+        low, high = np.asarray([np.quantile(values, (0.05, 0.95)) for _, values in at]).T
+        axes.fill_between([x for x, _ in at], low, high, color=colour, alpha=0.2, linewidth=0)
+        points = [(x, edge) for x, values in at for edge in (min(values), max(values))]
+    if points:
+        axes.plot(
+            *zip(*points, strict=True), linestyle="", marker=marker, color=colour, alpha=0.4, markersize=3.5,
+            markeredgewidth=0,
+        )  # fmt: skip
+
+
+def row_axis(axes: Axes, labels: Sequence[str]) -> None:
+    """A row per label, the first on top."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x", linewidth=0.6)
+
+
+def _columns(labels: Sequence[str]) -> int:
+    """How many columns of a legend fit into a chart's width, its labels in 9 point."""
+    longest = max((len(line) for text in labels for line in text.split("\n")), default=1)
+    return max(1, min(4, len(labels), int((WIDTH_IN - 0.6) * 72 / (52 + 5.8 * longest))))
+
+
+def legend_in(labels: Sequence[str]) -> float:
+    """The height that `legend` needs for these labels, in inches."""
+    lines = max((text.count("\n") + 1 for text in labels), default=0)
+    return 0.1 + math.ceil(len(labels) / _columns(labels)) * (LINE_IN * lines + 0.04) if labels else 0.0
+
+
+def legend(axes: Axes, **more: Any) -> None:
+    """All labels above the axes, in as many columns as fit."""
+    labels = (
+        [h.get_label() for h in more["handles"]] if "handles" in more else axes.get_legend_handles_labels()[1]
+    )
+    settings: dict[str, Any] = {"ncols": _columns(labels), "handlelength": 3, "columnspacing": 1.2}
+    axes.legend(
+        loc="lower center", bbox_to_anchor=(0.45, 1.0), frameon=False, fontsize=9, **(settings | more)
+    )
+
+
+def thinned(values: Sequence[float], log: bool, width: Callable[[float], int]) -> list[float]:
+    """The values that can be labelled on an axis of a chart's width without touching: the ends first.
+
+    `width`: characters of a value's label.
+    """
+    ordered = sorted(set(values))
+    if len(ordered) < 2:
+        return ordered
+    places = [math.log(v) for v in ordered] if log else ordered
+    inches = [(p - places[0]) / (places[-1] - places[0]) * (WIDTH_IN - 1.4) for p in places]
+    needs = [width(v) * 0.085 + 0.08 for v in ordered]
+
+    def clear(one: int, other: int) -> bool:
+        return abs(inches[one] - inches[other]) >= (needs[one] + needs[other]) / 2
+
+    kept = [0, len(ordered) - 1]
+    for n in range(1, len(ordered) - 1):
+        if len(kept) < MOST_TICKS and all(clear(n, other) for other in kept):
+            kept.append(n)
+    return [ordered[n] for n in sorted(kept)]
