@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from kbench import cli, errors
+from kbench.cli import measuring
 
 ROOT = Path(__file__).parents[2]
 MAN = ROOT / "docs" / "kbench.1"
@@ -52,7 +53,7 @@ def test_options_are_the_same() -> None:
 
 
 def test_defaults_are_the_same() -> None:
-    options = cli._options(cli._parser().parse_args(["run"]))
+    options = measuring.options(cli._parser().parse_args(["run"]))
     for option, default in (
         ("flows", options.flows),
         ("kernel", options.kernel),
