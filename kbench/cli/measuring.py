@@ -110,7 +110,7 @@ def _selftesting(parser: argparse.ArgumentParser) -> None:
         help="overhead: what the probes cost; aa: compare a datapath with itself; ab: with a slower build of it",
     )
     parser.add_argument("--rounds", type=int, metavar="N",
-                        help="comparisons (default: 100); overhead: pairs of trials (default: 240)")  # fmt: skip
+                        help="comparisons (default: 100); overhead: pairs of trials (default: 960)")  # fmt: skip
     parser.add_argument("--datapath", metavar="NAME", default="xdp", help="default: xdp")
     parser.add_argument("--confidence", type=share, metavar="X", default=0.99,
                         help="level of the intervals in percent (default: 99)")  # fmt: skip
@@ -207,7 +207,7 @@ def _selftest(arguments: argparse.Namespace) -> int:
     rounds = arguments.rounds
     request = Request(
         check=arguments.check,
-        rounds=(240 if arguments.check == "overhead" else 100) if rounds is None else rounds,
+        rounds=(960 if arguments.check == "overhead" else 100) if rounds is None else rounds,
         datapath=arguments.datapath,
         confidence=arguments.confidence,
         blocks=arguments.blocks,

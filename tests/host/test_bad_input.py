@@ -74,7 +74,8 @@ def test_one_line_and_the_documented_code(
 def test_without_root_nothing_is_tried(tmp_path: Path) -> None:
     # Imported before root is given up: other users may not be able to read the interpreter's modules.
     script = (
-        "import os, sys, kbench.commands.measuring, kbench.doctor, kbench.measure.reporter, kbench.measure.run, kbench.store;"
+        "import os, sys, kbench.commands.measuring, kbench.doctor, kbench.measure.reporter;"
+        "import kbench.measure.run, kbench.store;"
         "from kbench.cli import main; os.setgroups([]); os.setuid(65534); sys.exit(main(['run']))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd="/", capture_output=True, text=True,
