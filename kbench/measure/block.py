@@ -7,8 +7,10 @@ is a bias, over blocks that are built anew it is noise, which an interval over b
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -20,6 +22,7 @@ from kbench.measure.datapaths.base import Options as DatapathOptions
 from kbench.measure.generators.base import Generator, Load
 from kbench.measure.observe import Setting
 from kbench.measure.prepare import Prepared
+from kbench.measure.probes import PROBES
 from kbench.measure.trial import run_trial
 from kbench.measure.workplace import Workplace
 from kbench.model import Placement, Trial
@@ -133,11 +136,20 @@ class Block:
         return trials
 
     def profile(self, load: Load) -> None:
-        """A trial each with the probes that slow a datapath down: kept, never scored."""
-        for bench in self.benches:
-            self.trial(
-                lambda at=bench: run_trial(at, self.setting, load, purpose="profile", round_=0)  # type: ignore[misc]
-            )
+        """A trial each for every probe that slows a datapath down: kept, never scored."""
+        for number, probe in enumerate(probe for probe in PROBES if probe.costly):
+            lasting = dataclasses.replace(load, duration_s=max(load.duration_s, probe.profile_s))
+            for bench in self.benches:
+                make = partial(
+                    run_trial,
+                    bench,
+                    self.setting,
+                    lasting,
+                    purpose="profile",
+                    profile=probe.name,
+                    round_=number,
+                )
+                self.trial(make)
 
     def _rate(
         self,

@@ -26,6 +26,7 @@ from kbench.measure.methods.loss_curve import STEP_PERCENT, loss_curve
 from kbench.measure.methods.mlrsearch import mlrsearch
 from kbench.measure.methods.tst009 import Bswlv, bswlv
 from kbench.measure.plan import Options, Plan
+from kbench.measure.probes import PROBES
 from kbench.measure.profile import RFC2544, SECTIONS, for_method, goals, latency_shares
 from kbench.model import Case, Counters, Part, Trial
 
@@ -168,6 +169,11 @@ def _maximum(part: Part, case: Case, names: list[str], options: Options) -> Iter
         step = _step(part, case, name, "max", SECTIONS["max"], options.rounds, warm_ups + rounds, most,
                      options.duration_s, 0.0, options.blocks * BLOCK_S, note)  # fmt: skip
         yield Step(**{**vars(step), "seconds_at_most": step.seconds_at_most + more_s})
+    lasting = [max(options.duration_s, probe.profile_s) for probe in PROBES if probe.costly]
+    cost = Cost(len(lasting), sum(lasting))
+    for name in names:
+        yield _step(part, case, name, "max: profile", "kbench's own", 1, cost, cost * ATTEMPTS, max(lasting), 0.0,
+                    0.0, "probes that cost something, not scored")  # fmt: skip
     if options.latency and case.function != "drop":
         each_s = max(wall.LATENCY_TRIAL_S, options.duration_s)
         cost = Cost(wall.LATENCY_ROUNDS, wall.LATENCY_ROUNDS * each_s)

@@ -51,16 +51,18 @@ def run_trial(
     sink: SinkMode = "count",
     baseline_ns: float | None = None,
     probes: bool = True,
+    profile: str | None = None,
 ) -> Trial:
     """One trial, all counters around it. `baseline_ns` is the generator's own cost in the same round.
 
+    `profile` names the costly probe that a trial of that purpose is made for.
     Without `probes` only what the ledger and the rate need is read: no /proc, no kb-perf, so no judgement of
     contamination either, and no CPU time per packet.
     """
     bench.start_sink(sink)
     started = time.time()
     if probes:
-        with Watch(bench, setting, profile=purpose == "profile") as watch:
+        with Watch(bench, setting, profile=profile) as watch:
             before = Around(read_cpus(bench.host), read_foreign())
             observed = observe(bench, setting, load)
             after = Around(read_cpus(bench.host), read_foreign())

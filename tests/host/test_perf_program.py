@@ -8,7 +8,10 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,27 +63,43 @@ def test_hardware_events_are_counted_or_absent_but_never_zero(local_host: LocalH
             assert count is not None and ("value" in count) == (count["time_running_ns"] > 0)
 
 
-def test_events_that_are_not_allowed_say_so(bin_dir: Path) -> None:
-    """Without privileges, per-CPU events need perf_event_paranoid <= 0."""
-    if int(Path("/proc/sys/kernel/perf_event_paranoid").read_text()) <= 0:
-        pytest.skip("kernel.perf_event_paranoid lets everybody watch CPUs")
-
+@contextmanager
+def as_nobody(bin_dir: Path, *arguments: str) -> Generator[subprocess.Popen[bytes], None, None]:
+    """kb-perf without privileges."""
     # Its directory may be closed to others, so the program comes by a descriptor.
     fd = os.open(bin_dir / "kb-perf", os.O_RDONLY)
     try:
         perf = subprocess.Popen(
-            [f"/proc/self/fd/{fd}", "--cpu", "0", "--events", "cpu-clock"],
-            pass_fds=[fd], user=65534, group=65534, extra_groups=[], stdout=subprocess.PIPE,
+            [f"/proc/self/fd/{fd}", *arguments], pass_fds=[fd], user=65534, group=65534, extra_groups=[],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
     finally:
         os.close(fd)
-    assert perf.stdout is not None
-    ready = json.loads(perf.stdout.readline())
-    perf.send_signal(signal.SIGTERM)
-    perf.communicate(timeout=10)
-    assert perf.returncode == 0
+    try:
+        yield perf
+    finally:
+        perf.kill()
+        perf.communicate(timeout=10)
+
+
+def test_events_that_are_not_allowed_say_so(bin_dir: Path) -> None:
+    """Without privileges, per-CPU events need perf_event_paranoid <= 0."""
+    if int(Path("/proc/sys/kernel/perf_event_paranoid").read_text()) <= 0:
+        pytest.skip("kernel.perf_event_paranoid lets everybody watch CPUs")
+    with as_nobody(bin_dir, "--cpu", "0", "--events", "cpu-clock") as perf:
+        assert perf.stdout is not None
+        ready = json.loads(perf.stdout.readline())
+        perf.send_signal(signal.SIGTERM)
+        assert perf.wait(timeout=10) == 0
     assert ready["events"] == []
     assert "perf_event_paranoid" in ready["absent"]["cpu-clock"]
+
+
+def test_samples_that_are_not_allowed_say_so(bin_dir: Path) -> None:
+    with as_nobody(bin_dir, "--cpu", "0", "--sample") as perf:
+        out, err = perf.communicate(timeout=10)
+        assert perf.returncode == 3 and out == b""
+    assert b"names of kernel functions are hidden" in err and len(err.splitlines()) == 1
 
 
 def test_an_event_on_a_cpu_that_is_not_there_is_absent(local_host: LocalHost) -> None:
@@ -97,6 +116,10 @@ def test_an_event_on_a_cpu_that_is_not_there_is_absent(local_host: LocalHost) ->
         (["--cpu", "1-"], "not a number"),
         (["--cpu", "3-1"], "not in 3"),
         (["--cpu", "0", "--events", "cycles,miles"], '"miles" is not one of cycles'),
+        (["--sample"], "--cpu is missing"),
+        (["--cpu", "0", "--sample", "--hz", "0"], "not in 1"),
+        (["--cpu", "0", "--sample", "--bpf-stats"], "--sample is alone"),
+        (["--cpu", "0", "--hz", "10"], "--hz is of --sample"),
     ],
 )
 def test_bad_arguments_are_one_line(local_host: LocalHost, arguments: list[str], says: str) -> None:
@@ -113,3 +136,63 @@ def test_bpf_run_time_leaves_the_sysctl_alone(local_host: LocalHost) -> None:
     assert perf.snapshot()["counters"] == {}
     assert local_host.read_text(sysctl) == before
     perf.stop()
+
+
+# --- Samples ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> Generator[str, None, None]:
+    """A process that does nothing but compute on CPU 1; its thread's name."""
+    (tmp_path / "busy-loop").symlink_to("/bin/sh")
+    loop = subprocess.Popen([tmp_path / "busy-loop", "-c", "while :; do :; done"])
+    try:
+        os.sched_setaffinity(loop.pid, {1})
+        yield "busy-loop"
+    finally:
+        loop.kill()
+        loop.wait(timeout=10)
+
+
+def sampled(cpu: dict[str, Any]) -> int:
+    """All that is told of one CPU's samples."""
+    return int(sum(cpu["user"].values()) + sum(count for _, count in cpu["chains"]) + cpu["other"])
+
+
+def test_samples_are_of_what_runs(local_host: LocalHost, busy: str) -> None:
+    perf = local_host.start([local_host.program("kb-perf"), "--sample", "--cpu", "1", "--hz", "999"])
+    assert perf.ready["cpus"] == [1] and perf.ready["hz"] == 999
+    assert perf.ready["sampled"] in ("cycles", "cpu-clock")
+    assert ("cycles" in perf.ready["absent"]) == (perf.ready["sampled"] == "cpu-clock")
+    while (cpu := perf.snapshot()["cpus"][0])["user"].get(busy, 0) < 50:
+        time.sleep(0.1)
+    assert cpu["cpu"] == 1 and cpu["lost"] == 0 and sampled(cpu) == cpu["samples"]
+    perf.reset()
+    last = perf.stop()
+    assert last is not None and sampled(last["cpus"][0]) == last["cpus"][0]["samples"]
+    # What was before the reset is gone: a clock can't have given more than it is asked for.
+    assert last["cpus"][0]["samples"] <= 10 + 2 * 999 * last["elapsed_ns"] / 1e9
+
+
+def test_idle_cpus_and_functions_have_names(local_host: LocalHost) -> None:
+    perf = local_host.start([local_host.program("kb-perf"), "--sample", "--cpu", "0,1"])
+    time.sleep(0.3)
+    last = perf.stop()
+    assert last is not None and [cpu["cpu"] for cpu in last["cpus"]] == [0, 1]
+    chains = [chain for cpu in last["cpus"] for chain, _ in cpu["chains"]]
+    assert chains and all(";" in chain for chain in chains)
+    # A busy machine has none, and a PMU's cycles stand still while nothing runs.
+    assert all(";do_idle" in chain for chain in chains if chain.startswith("[idle];"))
+    names = {name for chain in chains for name in chain.split(";")[1:]}
+    assert len(names - {"[unknown]"}) > 0.9 * len(names)
+
+
+def test_a_killed_sampler_leaves_nothing(local_host: LocalHost) -> None:
+    argv = [local_host.program("kb-perf"), "--sample", "--cpu", "0,1"]
+    first = local_host.start(argv)
+    os.kill(first.pid, signal.SIGKILL)
+    assert first.wait(10, check=False).code == -signal.SIGKILL
+    assert not Path(f"/proc/{first.pid}").exists()
+    # Neither its place on the CPUs' clocks nor the memory of its rings is taken.
+    second = local_host.start(argv)
+    assert second.stop() is not None

@@ -50,7 +50,7 @@ static struct event {
 
 static size_t event_count, cpu_count;
 
-static void say_why(struct event *event, int error, int cpu)
+void perf_why(char *text, size_t room, int error, int cpu)
 {
 	char paranoid[16] = "?\n";
 	FILE *f;
@@ -59,8 +59,7 @@ static void say_why(struct event *event, int error, int cpu)
 	case ENOENT:
 	case EOPNOTSUPP:
 	case ENXIO:
-		snprintf(event->absent, sizeof(event->absent),
-			 "no PMU that the kernel can use here counts this event (%s)",
+		snprintf(text, room, "no PMU that the kernel can use here counts this event (%s)",
 			 strerrorname_np(error));
 		break;
 	case EACCES:
@@ -72,15 +71,15 @@ static void say_why(struct event *event, int error, int cpu)
 			fclose(f);
 		}
 		paranoid[strcspn(paranoid, "\n")] = '\0';
-		snprintf(event->absent, sizeof(event->absent),
+		snprintf(text, room,
 			 "not allowed (%s): needs CAP_PERFMON; kernel.perf_event_paranoid is %s",
 			 strerrorname_np(error), paranoid);
 		break;
 	case ENODEV:
-		snprintf(event->absent, sizeof(event->absent), "CPU %d is offline (ENODEV)", cpu);
+		snprintf(text, room, "CPU %d is offline (ENODEV)", cpu);
 		break;
 	default:
-		snprintf(event->absent, sizeof(event->absent), "CPU %d: %s", cpu, strerror(error));
+		snprintf(text, room, "CPU %d: %s", cpu, strerror(error));
 	}
 }
 
@@ -100,7 +99,7 @@ static void open_event(struct event *event, const struct event *leader, const st
 		event->fds[i] = (int)syscall(SYS_perf_event_open, &attr, -1, cpus->cpu[i], group,
 					     PERF_FLAG_FD_CLOEXEC);
 		if (event->fds[i] < 0) {
-			say_why(event, errno, cpus->cpu[i]);
+			perf_why(event->absent, sizeof(event->absent), errno, cpus->cpu[i]);
 			while (i--)
 				close(event->fds[i]);
 			return;

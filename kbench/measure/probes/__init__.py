@@ -12,26 +12,29 @@ from kbench.measure.probes.base import Absent, Probe
 from kbench.measure.probes.bpf import BpfRunTime
 from kbench.measure.probes.energy import Energy
 from kbench.measure.probes.hardware import Hardware
+from kbench.measure.probes.samples import Samples
 from kbench.measure.probes.scheduler import Scheduler
 from kbench.measure.probes.threads import Threads
 from kbench.model import Counters
 
-PROBES: tuple[type[Probe], ...] = (Hardware, BpfRunTime, Scheduler, Energy, Threads)
+PROBES: tuple[type[Probe], ...] = (Hardware, BpfRunTime, Samples, Scheduler, Energy, Threads)
 
 
 class Watch:
     """All probes around one trial. Use as a context manager around what is offered, then ask for `values`.
 
+    `profile` names the one costly probe of this trial, if any: two of them would measure each other.
+
     None in exact and functional parts: an emulated machine has no PMU, its CPU time means nothing, and a program more
     could move exact counts.
     """
 
-    def __init__(self, bench: Bench, setting: Setting, *, profile: bool) -> None:
+    def __init__(self, bench: Bench, setting: Setting, *, profile: str | None) -> None:
         self._values: dict[str, Any] = {}
         self._probes: list[Probe] = []
         for kind in PROBES if setting.kind == "wall" else ():
-            if kind.costly and not profile:
-                self._values[kind.name] = {"absent": f"only in profiling trials: {kind.costly}"}
+            if kind.costly and kind.name != profile:
+                self._values[kind.name] = {"absent": f"only in profiling trials of its own: {kind.costly}"}
             else:
                 self._probes.append(kind(bench, setting))
 

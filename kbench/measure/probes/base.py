@@ -21,7 +21,9 @@ class Probe(ABC):
 
     name: ClassVar[str]
     costly: ClassVar[str | None] = None
-    """What it costs the datapath, if it does: then it runs only in trials of purpose ``profile``, never scored."""
+    """What it costs the datapath, if it does: then it runs only in trials of its own (``profile``), never scored."""
+    profile_s: ClassVar[float] = 0.0
+    """How long such a trial lasts at least."""
 
     def __init__(self, bench: Bench, setting: Setting) -> None:
         self.bench = bench
