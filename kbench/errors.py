@@ -46,3 +46,9 @@ class StoreError(KbenchError):
 
 INTERRUPTED_EXIT_CODE = 130
 """Ctrl-C or SIGTERM: everything was undone and finished trials are kept."""
+
+REGRESSION_EXIT_CODE = 10
+"""`kbench compare`: some figure is worse in HEAD, by the comparison's own rule."""
+
+NOT_ENOUGH_DATA_EXIT_CODE = 11
+"""`kbench compare`: nothing is shown to be worse, but of some figure neither a change nor its absence can be said."""

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import time
 from dataclasses import dataclass, field, fields
@@ -277,13 +278,13 @@ def list_runs(root: Path) -> list[Path]:
 
 
 def resolve_run(reference: Path | str, root: Path) -> Path:
-    """The directory of a run named by id, by path (directory or a file in it) or ``@latest``."""
+    """The directory of a run named by id, by path (directory or a file in it), or by age.
+
+    ``@latest`` and ``@-1`` are the newest run below `root`, ``@-2`` is the one before it, and so on.
+    """
     text = str(reference)
-    if text == "@latest":
-        runs = list_runs(root)
-        if not runs:
-            raise StoreError(f"no runs in {root}: make one with kbench run")
-        return runs[-1]
+    if back := re.fullmatch(r"@(?:latest|-([1-9][0-9]*))", text):
+        return _by_age(text, int(back[1] or 1), root)
     for candidate in (root / text, Path(text)):
         if candidate.name in (RUN_FILE, TRIALS_FILE) and candidate.is_file():
             candidate = candidate.parent
@@ -292,8 +293,21 @@ def resolve_run(reference: Path | str, root: Path) -> Path:
                 raise StoreError(f"{candidate} is not a run: it has no {RUN_FILE}")
             return candidate
     near = difflib.get_close_matches(text, [p.name for p in list_runs(root)], n=1)
-    hint = f"did you mean {near[0]}?" if near else "give an id, a directory or @latest"
+    hint = (
+        f"did you mean {near[0]}?" if near else "give an id, a directory, @latest, or @-2 for the one before"
+    )
     raise StoreError(f"no run {text!r} in {root}: {hint}")
+
+
+def _by_age(reference: str, back: int, root: Path) -> Path:
+    """The run that is the `back`-th newest, counted from 1."""
+    runs = list_runs(root)
+    if not runs:
+        raise StoreError(f"no runs in {root}: make one with kbench run")
+    if back > len(runs):
+        count = f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
+        raise StoreError(f"no run {reference}: only {count} in {root}")
+    return runs[-back]
 
 
 def load_run(path_or_id: Path | str, root: Path) -> Run:

@@ -134,3 +134,23 @@ def test_the_store_loads_nothing_heavy() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_runs_are_found_by_age(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        RunStore.create(tmp_path, f"20000101-00000{number}-aaaa", {}).close()
+    for reference, second in (("@latest", 3), ("@-1", 3), ("@-2", 2), ("@-3", 1)):
+        assert resolve_run(reference, tmp_path).name == f"20000101-00000{second}-aaaa"
+    with pytest.raises(StoreError, match="no run @-4: only 3 runs in"):
+        resolve_run("@-4", tmp_path)
+    for unknown in ("@-0", "@2", "@first", "@-"):
+        with pytest.raises(StoreError, match=f"no run '{unknown}' in .*@latest, or @-2"):
+            resolve_run(unknown, tmp_path)
+
+
+def test_one_run_is_said_in_the_singular(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no runs in"):
+        resolve_run("@-2", tmp_path)
+    RunStore.create(tmp_path, "20000101-000001-aaaa", {}).close()
+    with pytest.raises(StoreError, match="no run @-2: only 1 run in"):
+        resolve_run("@-2", tmp_path)
