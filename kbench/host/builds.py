@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from kbench.errors import EnvironmentProblem
 from kbench.host import packages
@@ -84,10 +85,27 @@ def _key(root: Path, dirs: Sequence[str], facts: Sequence[str]) -> str:
     for fact in facts:
         digest.update(fact.encode() + b"\0")
     for path in _sources(root, dirs):
-        digest.update(str(path.relative_to(root)).encode() + b"\0")
-        data = path.read_bytes()
-        digest.update(len(data).to_bytes(8, "little") + data)
+        digest.update(_content(root, path))
     return digest.hexdigest()[:24]
+
+
+def _content(root: Path, path: Path) -> bytes:
+    """A file's name and content, told apart from those of the next one."""
+    data = path.read_bytes()
+    return str(path.relative_to(root)).encode() + b"\0" + len(data).to_bytes(8, "little") + data
+
+
+def source_versions() -> dict[str, str]:
+    """Directory of C sources -> SHA-256 of all that is in it, whatever tools make of them.
+
+    core/ is what a packet's fate is decided by, the others are the datapaths and the testbed's programs.
+    """
+    root = source_root()
+    digests: dict[str, Any] = {}
+    for path in _sources(root, SOURCE_DIRS):
+        name = "/".join(path.relative_to(root).parent.parts[:2])
+        digests.setdefault(name, hashlib.sha256()).update(_content(root, path))
+    return {name: digest.hexdigest() for name, digest in sorted(digests.items())}
 
 
 def bpftool() -> str | None:

@@ -204,6 +204,7 @@ def run_document(options: Options, plan: Plan, local: LocalHost) -> dict[str, An
             "cases": [dataclasses.asdict(case) for case in plan.cases],
             "parts": [dataclasses.asdict(part) for part in plan.parts],
         },
+        "sources": builds.source_versions(),
         "facts": {"host": host_facts(local)},
     }
 
