@@ -11,6 +11,7 @@ import pytest
 from kbench.explain.compare import compare
 from kbench.explain.export import export
 from kbench.explain.export.document import clean
+from kbench.model import Finding
 from kbench.store import Run, load_run
 from tests.unit import export_runs
 from tests.unit import synthetic_findings as of_methods
@@ -125,10 +126,22 @@ def test_a_figure_of_grade_f_is_a_failure(tmp_path: Path) -> None:
     assert failure is not None and "differs from the reference model" in failure.get("message", "")
 
 
-def test_methods_alone_have_no_figure_and_pass() -> None:
-    methods = suites_of(export_runs.of_methods_without_rates())["kbench.host"]
-    assert {verdict(case) for case in methods.findall("testcase")} == {"passed"}
-    assert case_of(methods, of_methods.CASE.case_id, "xdp: methods") is not None
+def test_methods_have_figures_of_their_own() -> None:
+    suite = suites_of(export_runs.of_methods_without_rates())["kbench.host"]
+    assert verdict(case_of(suite, of_methods.CASE.case_id, "xdp: trials")) == "passed"
+    out = case_of(suite, of_methods.CASE.case_id, "xdp: throughput pdr").findtext("system-out") or ""
+    assert out.startswith("figure: at least 2,6") and "packets/s" in out and "\ngrade " in out
+    unreached = case_of(suite, of_methods.CASE.case_id, "af_packet: throughput ndr").find("skipped")
+    assert unreached is not None and "not_reached 3 times" in unreached.get("message", "")
+    assert not suite.findall("testcase/failure")
+
+
+def test_a_method_without_an_answer_is_a_failure() -> None:
+    run = export_runs.of_methods_without_rates()
+    why = {"failed": "the generator died"}
+    run.findings = [*run.findings, Finding("host", "latency", of_methods.CASE.case_id, "xdp", 4, why)]
+    (failure,) = suites_of(run)["kbench.host"].findall("testcase/failure")
+    assert failure.get("message") == "xdp: latency gave no answer: the generator died"
 
 
 def test_killed_and_interrupted_runs_are_errors(tmp_path: Path) -> None:

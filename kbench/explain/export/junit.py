@@ -15,10 +15,17 @@ from kbench.explain.answer import number
 from kbench.explain.answer import rate as rate_text
 from kbench.explain.compare import Comparison, Row, compare
 from kbench.explain.export.document import Document, clean, when
-from kbench.explain.export.results import load_text
+from kbench.explain.export.results import Result, load_text, results
+from kbench.explain.findings import findings
 from kbench.explain.stats import Estimate
 from kbench.model import Verification
 from kbench.store import Run
+
+BY_METHODS = {
+    ("throughput", "ndr"), ("throughput", "pdr"), ("throughput", "throughput"), ("back-to-back", "longest_burst"),
+    ("cpu-at-load", "dut_cpu"),
+}  # fmt: skip
+"""Method and metric of the figures that have a test case of their own, besides those that are ranked."""
 
 Verdict = Literal["passed", "failure", "error", "skipped"]
 
@@ -44,13 +51,14 @@ def document(run: Run) -> Document:
     """A suite for the run itself, then one per part."""
     suites: dict[str, list[Case]] = {"kbench.run": [_ended(run)]}
     names = dict.fromkeys([p.name for p in run.parts] + [v.part for v in run.verifications])
-    comparisons = compare(run)
+    comparisons, found = compare(run), results(run)
     for part in dict.fromkeys([*names, *(c.part.name for c in comparisons)]):
         last = {(v.case_id, v.datapath): v for v in run.verifications if v.part == part}
         cases = [_verified(part, proof) for proof in last.values()]
         mine = [c for c in comparisons if c.part.name == part]
         cases += [_figure(run, c, row) for c in mine for row in c.rows]
-        suites[f"kbench.{part}"] = cases + _never_begun(run, part, mine)
+        cases += [_by_method(r) for r in found if r.part == part and (r.method, r.metric) in BY_METHODS]
+        suites[f"kbench.{part}"] = cases + _failed(run, part) + _never_begun(run, part, mine)
     root = ET.Element("testsuites", name=clean(f"kbench {run.run_id}"))
     for name, cases in suites.items():
         root.append(_suite(run, name, cases))
@@ -91,8 +99,8 @@ def _figure(run: Run, c: Comparison, row: Row) -> Case:
     load = "" if c.load_pps is None else f" at {load_text(c.load_pps)}"
     what = {"wall": "rate", "exact": "instructions per packet", "functional": "packet counts"}[c.kind]
     if not c.ranks:
-        what = "methods"
-    made = Case(f"kbench.{c.part.name}.{c.case_id}", f"{row.datapath}: {what} by {c.generator}{load}")
+        what = "trials"
+    made = Case(f"kbench.{c.part.name}.{c.case_id}", f"{row.datapath}: {what}, generator {c.generator}{load}")
     mine = [
         t for t in run.trials
         if (t.part, t.kind, t.case_id, t.generator) == (c.part.name, c.kind, c.case_id, c.generator)
@@ -113,6 +121,38 @@ def _figure(run: Run, c: Comparison, row: Row) -> Case:
         made.out += [f"{reason.worst}: {reason.saw}" for reason in row.grade.reasons]
     made.out += [f"invalid: {count} trials: {problem}" for problem, count in row.invalid.items()]
     return made
+
+
+def _by_method(result: Result) -> Case:
+    """A method's figure; one that could not be found is skipped, as that can be the answer."""
+    classname = f"kbench.{result.part}.{result.case_id}"
+    made = Case(
+        classname, f"{result.datapath}: {result.method} {result.metric}, generator {result.generator}"
+    )
+    if result.value is None:
+        made.verdict, made.kind, made.message = "skipped", "no figure", result.note or ""
+    else:
+        bounds = "" if result.low is None else f" [{number(result.low)}, {number(result.high or 0.0)}]"
+        limit = "at least " if result.at_least else ""
+        made.out.append(f"figure: {limit}{number(result.value)}{bounds} {result.unit}")
+        if result.note is not None:
+            made.out.append(result.note)
+    if result.grade is not None:
+        made.out.append(f"grade {result.grade.letter}: {result.grade.meaning}")
+        made.out += [f"{reason.worst}: {reason.saw}" for reason in result.grade.reasons]
+    return made
+
+
+def _failed(run: Run, part: str) -> list[Case]:
+    """Methods that ended without an answer, each once."""
+    return [
+        Case(
+            f"kbench.{part}.{found.case_id}", f"method without an answer, {n}", verdict="failure", kind="method",
+            message=text,
+        )
+        for found in findings(run) if found.part == part
+        for n, text in enumerate(found.failed, 1)
+    ]  # fmt: skip
 
 
 def _never_begun(run: Run, part: str, comparisons: list[Comparison]) -> list[Case]:

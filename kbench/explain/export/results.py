@@ -102,7 +102,7 @@ def _work(c: Comparison, method: str, datapath: str, load_pps: float | None) -> 
 
 def _compared(c: Comparison, timed: bool) -> Iterator[Result]:
     """Of a comparison; `timed`: its latencies are a method's, which has them by load."""
-    if c.ceiling is not None:
+    if c.ranks and c.ceiling is not None:
         yield _work(c, "max", "baseline", c.load_pps).of("rate", PPS, c.ceiling)
     for row in c.rows:
         proof = row.verification.passed if row.verification else None
