@@ -67,6 +67,8 @@ def _probed(datapath: str, trials: list[Trial]) -> Probed:
     generator = False
     for trial in trials:
         for probe, read in trial.probes.items():
+            if probe == "samples":
+                continue  # not per packet, and too many for a table: explain.stages
             if "absent" in read:
                 made.absent[probe] = str(read["absent"])
                 continue

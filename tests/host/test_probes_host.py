@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kbench.errors import EnvironmentProblem
+from kbench.explain.chains import clean
 from kbench.host.local import LocalHost
 from kbench.measure import trial as trial_module
 from kbench.measure.bench import Bench, Benches
@@ -56,7 +58,7 @@ def stand(local_host: LocalHost, tmp_path: Path) -> Generator[Stand, None, None]
 def test_each_probe_gives_values_or_says_why(stand: Stand) -> None:
     setting, bench = stand("same", "xdp")
     trial = run_trial(bench, setting, LOAD, purpose="rate", round_=0)
-    assert set(trial.probes) == {"hardware", "bpf", "scheduler", "energy", "threads"}
+    assert set(trial.probes) == {"hardware", "bpf", "samples", "scheduler", "energy", "threads"}
     for name, values in trial.probes.items():
         assert values, name
         if "absent" in values:
@@ -107,12 +109,40 @@ def test_only_wall_clock_figures_are_probed_and_contaminated(
 
 def test_profiling_trials_time_bpf_programs_and_leave_no_accounting(stand: Stand) -> None:
     setting, bench = stand("same", "xdp")
-    trial = run_trial(bench, setting, LOAD, purpose="profile", round_=0)
+    trial = run_trial(bench, setting, LOAD, purpose="profile", profile="bpf", round_=0)
     programs = {p["name"]: p for p in trial.probes["bpf"]["programs"]}
     assert programs["xdp_forward"]["runs"] >= trial.counters.offered
     assert 1 < programs["xdp_forward"]["ns_per_run"] < 100_000
     after = run_trial(bench, setting, LOAD, purpose="rate", round_=1)
     assert "absent" in after.probes["bpf"]
+
+
+@pytest.mark.parametrize(
+    ("name", "functions"),
+    [
+        ("xdp", {"xdp_test_run_batch", "veth_poll", "net_rx_action"}),
+        ("kernel", {"xdp_test_run_batch", "veth_poll", "ip_forward", "net_rx_action"}),
+        ("af_packet", {"xdp_test_run_batch", "veth_poll", "tpacket_rcv", "packet_sendmsg", "net_rx_action"}),
+    ],
+)
+def test_samples_show_the_way_of_a_packet(stand: Stand, name: str, functions: set[str]) -> None:
+    setting, bench = stand("same", name)
+    run_trial(bench, setting, LOAD, purpose="rate", round_=0)
+    trial = run_trial(bench, setting, Load(None, 0.3), purpose="profile", profile="samples", round_=0)
+    read = trial.probes["samples"]
+    assert read["sampled"] in ("cycles", "cpu-clock") and read["elapsed_ns"] > 0.3e9
+    assert [cpu["cpu"] for cpu in read["cpus"]] == ([0, 1] if name == "af_packet" else [0])
+    found = {
+        clean(function)
+        for cpu in read["cpus"] for chain, _ in cpu["chains"] for function in chain.split(";")[1:]
+    }  # fmt: skip
+    assert functions <= found
+    if name == "xdp":
+        assert any(re.fullmatch(r"bpf_prog_[0-9a-f]{16}_xdp_forward", function) for function in found)
+    if name == "af_packet":
+        assert any("kb-af-packet" in cpu["user"] for cpu in read["cpus"])
+    after = run_trial(bench, setting, LOAD, purpose="rate", round_=1)
+    assert "profiling" in after.probes["samples"]["absent"]
 
 
 def test_the_dut_s_thread_has_the_forwarding_in_it(stand: Stand) -> None:
