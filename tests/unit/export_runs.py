@@ -88,6 +88,17 @@ def bare(root: Path) -> Run:
     return load_run("bare", root)
 
 
+def functional(root: Path) -> Run:
+    """Counters only, as under full emulation."""
+    part = dataclasses.replace(synthetic.LAB, kind="functional")
+    with RunStore.create(root, "functional", synthetic.document((part,), (synthetic.FORWARD,), 1)) as store:
+        for datapath in ("netfilter", "xdp"):
+            made = synthetic.exact_trial(datapath, 1, 1000.0)
+            store.append_trial(dataclasses.replace(made, kind="functional", purpose="account"))
+        store.append_end("2000-01-01T00:02:00Z")
+    return load_run("functional", root)
+
+
 def hostile(root: Path) -> Run:
     """Text that nobody vouches for, wherever a run holds text; not through the store, which refuses some of it."""
     run = synthetic.write_full(root, rounds=3, run_id="hostile")

@@ -136,6 +136,12 @@ def test_methods_have_figures_of_their_own() -> None:
     assert not suite.findall("testcase/failure")
 
 
+def test_functional_parts_have_no_figure_and_pass(tmp_path: Path) -> None:
+    suite = suites_of(export_runs.functional(tmp_path))["kbench.lab"]
+    assert verdict(case_of(suite, "forward-p1-f64", "xdp: packet counts")) == "passed"
+    assert verdict(case_of(suite, "forward-p1-f64", "kernel: packet counts")) == "skipped"
+
+
 def test_a_method_without_an_answer_is_a_failure() -> None:
     run = export_runs.of_methods_without_rates()
     why = {"failed": "the generator died"}

@@ -124,11 +124,13 @@ def test_searches_say_their_goal(methods: Run) -> None:
     assert got == goals and len(goals) > 3
 
 
-def test_every_metric_has_a_family(full: Run, methods: Run) -> None:
+def test_every_metric_has_a_family_that_is_documented(full: Run, methods: Run) -> None:
+    text = (Path(__file__).parents[2] / "docs/export.md").read_text()
     metrics = {result.metric for run in (full, methods) for result in results(run)}
     assert len(metrics) > 20
     for metric in metrics:
-        assert family_of(metric).help
+        family = family_of(metric)
+        assert family.help and f"`kbench_{family.name}_{family.unit}`" in text
 
 
 def test_facts_and_verifications(full: Run) -> None:
@@ -153,6 +155,12 @@ def test_hostile_text_is_escaped(tmp_path: Path) -> None:
         clean(export_runs.FORMULA), None,
     }  # fmt: skip
     assert "kbench_run_started_timestamp_seconds" not in families
+
+
+def test_functional_parts_have_packets_only(tmp_path: Path) -> None:
+    families = parsed(export_runs.functional(tmp_path))
+    assert value_of(families, "kbench_ledger_packets", datapath="xdp", fate="forwarded") == 40_000
+    assert not [name for name in families if "rate" in name or "cost" in name]
 
 
 def test_runs_cut_short(tmp_path: Path) -> None:

@@ -130,6 +130,8 @@ def test_a_run_without_seconds_is_refused(tmp_path: Path) -> None:
     exact = without(synthetic.write_full(tmp_path), "wall")
     with pytest.raises(UsageError, match=r"lab \(exact\): no seconds per packet\): use csv"):
         export(exact, "pyperf")
+    with pytest.raises(UsageError, match=r"lab \(functional\): no seconds per packet"):
+        export(export_runs.functional(tmp_path), "pyperf")
     for empty in (export_runs.planned_only(tmp_path), export_runs.bare(tmp_path)):
         with pytest.raises(UsageError, match="it has no trials"):
             export(empty, "pyperf")

@@ -187,6 +187,27 @@ def test_a_value_of_another_type_is_named(tmp_path: Path) -> None:
         export(run, "csv")
 
 
+def test_killed_and_functional_runs_have_what_there_is(tmp_path: Path) -> None:
+    killed = export_runs.killed(tmp_path)
+    assert len(rows_of(killed, "trials")) == len(killed.trials) > 0
+    rate = one(rows_of(killed, "results"), case_id="forward-p1-f64", datapath="xdp", metric="rate")
+    assert rate["n"] == "2" and rate["value"] and not rate["low"] and not rate["level"] and rate["note"]
+    rows = rows_of(export_runs.functional(tmp_path), "results")
+    # 40,000 packets each, and kernel, which was planned and never tried.
+    assert one(rows, datapath="xdp", metric="packets_forwarded")["value"] == "40000.0"
+    assert one(rows, datapath="kernel")["note"] == "no trial that could be scored"
+    assert {row["metric"].partition("_")[0] for row in rows} == {"packets"}
+
+
+def test_every_column_is_documented(full: Run, methods: Run) -> None:
+    text = (Path(__file__).parents[2] / "docs/export.md").read_text()
+    ranges = ("dropped.", "lost_by.", "cpu_", "latency_p")
+    for run in (full, methods):
+        for table in ("trials", "results"):
+            for name in rows_of(run, table)[0]:  # type: ignore[arg-type]
+                assert name.startswith(ranges) or f"`{name}`" in text, name
+
+
 def test_runs_without_trials_have_a_header(tmp_path: Path) -> None:
     for run in (export_runs.planned_only(tmp_path), export_runs.bare(tmp_path)):
         for table in ("trials", "results"):
