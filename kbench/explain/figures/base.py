@@ -43,8 +43,8 @@ _OTHER_MARKERS = ("*", "h", "<", ">", "d", "H", "8")
 _OTHER_LINES: tuple[LineStyle, ...] = ((0, (8, 1.5, 2, 1.5)), (0, (3, 3)), (0, (5, 1, 1, 1, 1, 1, 1, 1)))
 
 # Colours that stand for the page's own: replaced after drawing, so that one SVG suits light and dark.
-_PAGE = {"#010203": "var(--ink, #222)", "#040506": "var(--faint, #bbb)"}
 _ON_PAGE = ("#010203", "#040506")
+_PAGE = dict(zip(_ON_PAGE, ("var(--ink, #222)", "var(--faint, #bbb)"), strict=True))
 _ON_PAPER = ("#000000", "#b8b8b8")
 
 
@@ -65,16 +65,19 @@ class Chart:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9-]+", self.name):
-            raise ValueError(f"a chart's name has lower-case letters, digits and hyphens only, not {self.name!r}")
+            raise ValueError(
+                f"a chart's name has lower-case letters, digits and hyphens only, not {self.name!r}"
+            )
 
     def inline_svg(self) -> str:
         """The bare ``<svg>`` element: unique ids, the page's colours, no fixed size. Trusted markup, made here.
 
         It is hidden from assistive technology: the figure around it carries `alt`.
         """
-        svg = self._drawn("svg", *_ON_PAGE, fonttype="none").decode()
+        svg = self._drawn("svg", inline=True).decode()
         # A style sheet would be the whole page's; what it says is inherited from the element as well.
         svg = re.sub(r"<style\b.*?</style>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+        svg = re.sub(r">\s+<", "><", svg)
         head, rest = re.sub(r"<[^>]*>", self._for_page, svg).split(">", 1)
         head = re.sub(r'\s(width|height|version|xmlns|xmlns:xlink)="[^"]*"', "", head)
         return f'{head} style="stroke-linejoin: round" aria-hidden="true">{rest}'
@@ -86,26 +89,29 @@ class Chart:
         found = re.sub(r"url\(#([^)]+)\)", rf"url(#{self.name}-\1)", found)
         found = re.sub(r'href="#([^"]+)"', rf'href="#{self.name}-\1"', found)
         found = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", found)
+        found = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", found)
+        found = re.sub(r"(\.\d\d)\d+", r"\1", found)
         for drawn, colour in _PAGE.items():
             found = found.replace(drawn, colour)
         return found
 
     def svg(self) -> bytes:
         """A file of its own: black on white, letters as outlines, so that it looks the same without the fonts."""
-        svg = self._drawn("svg", *_ON_PAPER, fonttype="path").decode()
+        svg = self._drawn("svg").decode()
         head, rest = svg[svg.index("<svg") :].split(">", 1)
-        words = f"<title>{escape(_printable(self.title))}</title>\n<desc>{escape(_printable(self.alt))}</desc>"
+        words = (
+            f"<title>{escape(_printable(self.title))}</title>\n<desc>{escape(_printable(self.alt))}</desc>"
+        )
         return f'<?xml version="1.0" encoding="utf-8"?>\n{head} role="img">\n{words}{rest}'.encode()
 
     def png(self, dpi: int = PNG_DPI) -> bytes:
         """The same as pixels."""
-        return self._drawn("png", *_ON_PAPER, dpi=dpi)
+        return self._drawn("png", dpi)
 
-    def _drawn(
-        self, form: str, ink: str, faint: str, dpi: int = PNG_DPI, fonttype: Literal["none", "path"] = "path"
-    ) -> bytes:
+    def _drawn(self, form: Literal["svg", "png"], dpi: int = PNG_DPI, inline: bool = False) -> bytes:
+        ink, faint = _ON_PAGE if inline else _ON_PAPER
         settings: dict[Any, Any] = {
-            "svg.fonttype": fonttype, "svg.hashsalt": self.name, "font.family": "sans-serif",
+            "svg.fonttype": "none" if inline else "path", "svg.hashsalt": self.name, "font.family": "sans-serif",
             "font.sans-serif": ["DejaVu Sans"], "font.size": 10, "text.color": ink, "axes.labelcolor": ink,
             "axes.edgecolor": faint, "xtick.color": ink, "ytick.color": ink, "grid.color": faint,
             "hatch.linewidth": 0.5, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
@@ -115,19 +121,19 @@ class Chart:
             figure = Figure(figsize=(WIDTH_IN, self.height_in), layout="constrained")
             self.plot(figure.add_subplot())
             out = io.BytesIO()
-            nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-            on_paper = {"facecolor": "white", "dpi": dpi}
-            if form == "png":
-                figure.savefig(out, format="png", metadata={"Software": None}, **on_paper)
-            else:
-                page = {"transparent": True} if ink == _ON_PAGE[0] else {"facecolor": "white"}
-                figure.savefig(out, format="svg", metadata=nothing, **page)
+            # Neither date nor version: the same chart gives the same file.
+            said = (
+                {"Software": None} if form == "png" else dict.fromkeys(("Date", "Creator", "Format", "Type"))
+            )
+            figure.savefig(out, format=form, metadata=said, dpi=dpi, facecolor="none" if inline else "white")
         return out.getvalue()
 
 
 def _printable(text: str) -> str:
     """Without the control characters that XML does not have."""
-    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]", "\N{REPLACEMENT CHARACTER}", text)
+    return re.sub(
+        r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]", "\N{REPLACEMENT CHARACTER}", text
+    )
 
 
 def style(datapath: str) -> tuple[str, str, LineStyle]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
@@ -13,7 +14,17 @@ from matplotlib.ticker import FuncFormatter
 from kbench.explain.answer import join, number, rate
 from kbench.explain.comparison import CPU_STATES, Comparison, Row
 from kbench.explain.figures.base import Chart, Topic, ink
-from kbench.explain.figures.marks import AGGREGATED, MOST_POINTS, label, labelled, middle, row_axis, singles, spoken
+from kbench.explain.figures.marks import (
+    AGGREGATED,
+    label,
+    labelled,
+    middle,
+    row_axis,
+    shortened,
+    singles,
+    spoken,
+    too_many,
+)
 from kbench.explain.method_results import CpuAtLoad
 from kbench.explain.probed import Probed
 from kbench.explain.stats import Estimate
@@ -51,11 +62,12 @@ def _per_packet(
     """A row per value, with its interval and single values where they are known. None without rows."""
     if not rows:
         return None
+    many = too_many([len(row.by_round) for row in rows])
 
     def plot(axes: Axes) -> None:
         everything = [0.0]
         for y, row in enumerate(rows):
-            singles(axes, y, row.datapath, row.by_round)
+            singles(axes, y, row.datapath, row.by_round, many)
             middle(axes, y, row.datapath, row.figure, words(row.figure.value))
             everything += [*row.by_round.values(), row.figure.value]
             everything += [edge for edge in (row.figure.low, row.figure.high) if edge is not None]
@@ -69,7 +81,7 @@ def _per_packet(
         f"{row.datapath}{f' {row.more}' if row.more else ''} {words(row.figure.value)}{spoken(row.figure, words)}"
         for row in rows
     )
-    if any(len(row.by_round) > MOST_POINTS for row in rows):
+    if many:
         note += f" {AGGREGATED}"
     return Chart(name, CPU, title, f"{title}: {told}.", 0.8 + 0.6 * len(rows), plot, note)
 
@@ -170,7 +182,7 @@ def states(name: str, comparison: Comparison) -> Chart | None:
                     axes.barh(y, share, left=left, height=0.6, **_look(state))
                 left += share
         row_axis(
-            axes, [f"{_short(bar.datapath)}  {bar.cpu}" if bar.first else bar.cpu for bar in bars]
+            axes, [f"{shortened(bar.datapath)}  {bar.cpu}" if bar.first else bar.cpu for bar in bars]
         )  # fmt: skip
         for y, bar in enumerate(bars):
             if bar.first and y:
@@ -183,19 +195,23 @@ def states(name: str, comparison: Comparison) -> Chart | None:
         )  # fmt: skip
 
     told = "; ".join(
-        f"{b.datapath} {b.cpu}: " + ", ".join(f"{s} {v * 100:.0f} %" for s, v in b.states.items() if v >= 0.005)
+        f"{b.datapath} {b.cpu}: "
+        + ", ".join(f"{s} {v * 100:.0f} %" for s, v in b.states.items() if v >= 0.005)
         for b in bars
     )
     note = "From /proc/stat: with coarse accounting, interrupts may be booked on whatever they interrupt."
     if most is not None:
         note += " Of many CPUs the busiest have bars of their own, and the others one of their mean."
-    return Chart(name, CPU, "CPU time by state", f"CPU time by state: {told}.", 1.1 + 0.32 * len(bars), plot, note)
+    return Chart(
+        name, CPU, "CPU time by state", f"CPU time by state: {told}.", 1.1 + 0.32 * len(bars), plot, note
+    )
 
 
-def _look(state: str) -> dict[str, object]:
+def _look(state: str) -> dict[str, Any]:
     colour, hatch = STATE_STYLES[state]
     return {
-        "color": colour, "hatch": hatch, "edgecolor": ink(), "linewidth": 0.4, "alpha": 0.3 if state == "idle" else 1
+        "facecolor": colour, "hatch": hatch, "edgecolor": ink(), "linewidth": 0.4,
+        "alpha": 0.3 if state == "idle" else 1,
     }  # fmt: skip
 
 
@@ -209,9 +225,3 @@ def _bars(row: Row, most: int | None) -> list[_Bar]:
         means = {state: sum(cpu[state] for cpu in others) / len(others) for state in CPU_STATES}
         bars.append(_Bar(row.datapath, f"{len(others)} other CPUs", means, False))
     return bars
-
-
-def _short(datapath: str) -> str:
-    """On one line, shortened in the middle, where versions of the same name still differ."""
-    clean = label(datapath, width=4096)
-    return clean if len(clean) <= 22 else f"{clean[:12]}\N{HORIZONTAL ELLIPSIS}{clean[-9:]}"

@@ -26,5 +26,7 @@ def write_files(charts: Iterable[Chart], directory: Path) -> list[Path]:
                 written.append(path)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
-        raise StoreError(f"can't write figures into {directory}: {why}; name another directory for them") from error
+        raise StoreError(
+            f"can't write figures into {directory}: {why}; name another directory for them"
+        ) from error
     return written

@@ -19,8 +19,8 @@ SMALL = 0.005
 LEAST_WIDTH = 0.006
 ROOM_FOR_WORDS = 0.09
 MOST_TOLD = 8
-DROPPED = (("#0080c8", "///"), ("#3fa5d8", "\\\\\\"), ("#4f7cac", "---"), ("#9fc5e8", "..."))
-LOST = (("#d55e00", "xxx"), ("#d18f00", "+++"), ("#c4689a", "ooo"), ("#b5495b", "|||"), ("#8c564b", "***"))
+DROPPED = (("#0080c8", "///"), ("#3fa5d8", "\\\\\\"), ("#4f7cac", "---"), ("#9fc5e8", "|||"))
+LOST = (("#d55e00", "xxx"), ("#d18f00", "+++"), ("#c4689a", "////"), ("#b5495b", "||||"), ("#8c564b", "----"))
 
 
 def shares(ledger: Ledger) -> dict[str, float]:
@@ -46,7 +46,8 @@ def _words(name: str) -> str:
 
 def widths(parts: Mapping[str, float]) -> dict[str, float]:
     """As drawn: small shares at least LEAST_WIDTH wide, which the largest gives up."""
-    found = {fate: max(part, LEAST_WIDTH) for fate, part in parts.items()}
+    least = min(LEAST_WIDTH, 0.5 / len(parts))
+    found = {fate: max(part, least) for fate, part in parts.items()}
     largest = max(found, key=lambda fate: found[fate])
     found[largest] -= sum(found.values()) - 1
     return found
@@ -108,7 +109,9 @@ def _note(rows: Sequence[tuple[str, dict[str, float], Ledger]], fates: Sequence[
     if small:
         more = [f"{len(small) - MOST_TOLD} more"] if len(small) > MOST_TOLD else []
         said.append(f"Drawn wider than they are: {join([*small[:MOST_TOLD], *more])}.")
-    odd = [f"{datapath} {ledger.unbalanced_trials}" for datapath, _, ledger in rows if ledger.unbalanced_trials]
+    odd = [
+        f"{datapath} {ledger.unbalanced_trials}" for datapath, _, ledger in rows if ledger.unbalanced_trials
+    ]
     if odd:
         said.append(f"Trials whose counters don't add up: {join(odd)}.")
     return " ".join(said)

@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullLoc
 
 from kbench.explain.answer import rate, share
 from kbench.explain.figures.base import Chart, style
-from kbench.explain.figures.marks import BANDED, MOST_POINTS, label, legend, legend_in, scatter
+from kbench.explain.figures.marks import BANDED, label, legend, legend_in, scatter, too_many
 from kbench.explain.method_results import Curve
 
 LEAST_LOSS = 1e-4
@@ -23,15 +23,14 @@ def losses(name: str, curves: Sequence[Curve]) -> Chart | None:
     drawable = [curve for curve in curves if curve.points]
     if not drawable:
         return None
+    many = too_many([len(curve.points) for curve in drawable])
     labels = [label(curve.datapath, lines=2) for curve in drawable]
 
     def plot(axes: Axes) -> None:
         for curve, words in zip(drawable, labels, strict=True):
             colour, marker, line = style(curve.datapath)
-            if len(curve.points) > MOST_POINTS:
-                scatter(axes, curve.datapath, list(curve.by_share().values()))
-            else:
-                scatter(axes, curve.datapath, [(load, [loss]) for _, load, _, loss in curve.points])
+            single = [(load, [loss]) for _, load, _, loss in curve.points]
+            scatter(axes, curve.datapath, list(curve.by_share().values()) if many else single, many)
             middle = list(curve.by_share().values())
             axes.plot(
                 [load for load, _ in middle], [median(values) for _, values in middle], color=colour,
@@ -55,7 +54,7 @@ def losses(name: str, curves: Sequence[Curve]) -> Chart | None:
         for curve in drawable
     )
     note = "Lines: medians of the repeats, small marks: single trials."
-    if any(len(curve.points) > MOST_POINTS for curve in drawable):
+    if many:
         note += f" {BANDED}"
     return Chart(
         name, "loss", "Loss by load", f"Share lost by offered load: {told}.", 3.4 + legend_in(labels), plot, note

@@ -7,6 +7,7 @@ import math
 import re
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -17,22 +18,31 @@ from kbench.explain.stats import Estimate
 
 MOST_POINTS = 150
 """Of more single values in one row or line their density is drawn."""
+MOST_IN_ALL = 480
+"""So many points in all rows or lines of a chart: each is 120 bytes of SVG."""
 MOST_FAR = 20
 """So many single values stay points beside a density."""
 MOST_TICKS = 12
 BINS = 48
 LINE_IN = 0.16
 """Height of a line of text."""
-AGGREGATED = f"Of more than {MOST_POINTS} single values their density is drawn, with the outliers as points."
-BANDED = (
-    f"Of more than {MOST_POINTS} single values a band holds the middle 90 %, with the lowest and highest as points."
-)
+AGGREGATED = "Of many single values their density is drawn, with the outliers as points."
+BANDED = "Of many single values a band holds the middle 90 %, with the farthest as points."
+
+
+def too_many(counts: Sequence[int]) -> bool:
+    """Whether a chart draws density or bands, given how many single values its rows or lines have."""
+    return max(counts, default=0) > MOST_POINTS or sum(counts) > MOST_IN_ALL
+
+
+def _clean(text: str) -> str:
+    """Only letters that the font has and that keep their place in the line."""
+    return re.sub(r"[^\x20-\x7e\xa0-\u058f]", "\N{REPLACEMENT CHARACTER}", text)
 
 
 def label(name: str, width: int = 20, lines: int = 3) -> str:
     """A datapath's name on several lines if it is long. The text alternative has it in full."""
-    clean = re.sub(r"[^\x20-\x7e\xa0-\ud7ff\uf900-\ufffd]", "\N{REPLACEMENT CHARACTER}", name)
-    found = textwrap.wrap(clean, width) or ["?"]
+    found = textwrap.wrap(_clean(name), width) or ["?"]
     if len(found) > lines:
         found = [*found[: lines - 1], f"{found[lines - 1][: width - 1]}\N{HORIZONTAL ELLIPSIS}"]
     return "\n".join(found)
@@ -40,7 +50,15 @@ def label(name: str, width: int = 20, lines: int = 3) -> str:
 
 def labelled(name: str, more: str) -> str:
     """A datapath's name and what this row is of it, on one line if they fit."""
-    return f"{name}  {more}" if len(name) + len(more) <= 22 else f"{label(name, lines=2)}\n{label(more)}"
+    if len(name) + len(more) <= 22:
+        return f"{_clean(name)}  {_clean(more)}"
+    return f"{label(name, lines=2)}\n{label(more, lines=1)}"
+
+
+def shortened(name: str) -> str:
+    """On one line, shortened in the middle, where versions of the same name still differ."""
+    clean = _clean(name)
+    return clean if len(clean) <= 22 else f"{clean[:12]}\N{HORIZONTAL ELLIPSIS}{clean[-9:]}"
 
 
 def spoken(estimate: Estimate, words: Callable[[float], str]) -> str:
@@ -70,14 +88,14 @@ def middle(axes: Axes, y: float, datapath: str, figure: Estimate, words: str) ->
 
 
 def singles(
-    axes: Axes, y: float, datapath: str, values: Mapping[int, float], far: Collection[int] = ()
+    axes: Axes, y: float, datapath: str, values: Mapping[int, float], many: bool, far: Collection[int] = ()
 ) -> None:
     """The single values of a row below its mark, by round; `far`: the rounds to be ringed.
 
-    Of more than MOST_POINTS their density hangs there, as a share of its highest bin, and only the farthest stay points.
+    `many`: their density hangs there instead, as a share of its highest bin, and only the farthest of `far` are points.
     """
     colour, marker, _ = style(datapath)
-    if len(values) > MOST_POINTS:
+    if many and len(values) > 1:
         numbers = np.asarray(list(values.values()), dtype=np.float64)
         counts, edges = np.histogram(numbers, bins=BINS)
         depth = np.append(counts, counts[-1]) / counts.max() * 0.26
@@ -106,15 +124,20 @@ def singles(
         )  # fmt: skip
 
 
-def scatter(axes: Axes, datapath: str, at: Sequence[tuple[float, Sequence[float]]]) -> None:
-    """The single values of a line, by x; of more than MOST_POINTS a band of the middle 90 %, and the extremes."""
+def scatter(axes: Axes, datapath: str, at: Sequence[tuple[float, Sequence[float]]], many: bool) -> None:
+    """The single values of a line, by x; `many`: a band of the middle 90 % and the farthest extremes."""
     colour, marker, _ = style(datapath)
     at = [(x, values) for x, values in at if values]
     points = [(x, value) for x, values in at for value in values]
-    if len(points) > MOST_POINTS:
+    if many:
         low, high = np.asarray([np.quantile(values, (0.05, 0.95)) for _, values in at]).T
         axes.fill_between([x for x, _ in at], low, high, color=colour, alpha=0.2, linewidth=0)
-        points = [(x, edge) for x, values in at for edge in (min(values), max(values))]
+        ends = [
+            (x, edge, abs(edge / (median(values) or 1) - 1))
+            for x, values in at
+            for edge in (min(values), max(values))
+        ]
+        points = [(x, edge) for x, edge, _ in sorted(ends, key=lambda end: -end[2])[: MOST_FAR // 2]]
     if points:
         axes.plot(
             *zip(*points, strict=True), linestyle="", marker=marker, color=colour, alpha=0.4, markersize=3.5,

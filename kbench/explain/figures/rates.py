@@ -13,31 +13,33 @@ from kbench.explain.comparison import Comparison
 from kbench.explain.figures.base import Chart, ink, style
 from kbench.explain.figures.marks import (
     AGGREGATED,
-    MOST_POINTS,
     label,
     labelled,
     middle,
     row_axis,
     singles,
     spoken,
+    too_many,
 )
 from kbench.explain.sheets import goal_name
 from kbench.explain.throughput import Bound
 
 AT_LEAST = "\N{GREATER-THAN OR EQUAL TO}"
-HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---", "ooo", "+++")
+HATCHES = ("", "///", "---", "xxx", "\\\\\\", "|||", "+++", "//////")
 
 
 def rates(name: str, comparison: Comparison) -> Chart | None:
     """Median rate with interval, and each round as a point. None without wall-clock figures."""
     rows = [(r, r.figure) for r in comparison.rows if r.figure is not None]
     ceiling = comparison.ceiling
+    many = too_many([len(row.by_round) for row, _ in rows])
     if comparison.kind != "wall" or not rows:
         return None
 
     def plot(axes: Axes) -> None:
         for y, (row, figure) in enumerate(rows):
-            singles(axes, y, row.datapath, row.by_round, {outlier.round for outlier in row.outliers})
+            far = {outlier.round for outlier in row.outliers}
+            singles(axes, y, row.datapath, row.by_round, many, far)
             limited = f"{AT_LEAST} " if row.generator_limited else ""
             middle(axes, y, row.datapath, figure, f"{limited}{rate(figure.value)}")
         row_axis(axes, [label(row.datapath) for row, _ in rows])
@@ -56,7 +58,7 @@ def rates(name: str, comparison: Comparison) -> Chart | None:
     note = "Large mark: median, whiskers: its 95 % interval, small marks: single rounds."
     if any(r.outliers for r, _ in rows):
         note += " Rings: outliers, which stay in."
-    if any(len(r.by_round) > MOST_POINTS for r, _ in rows):
+    if many:
         note += f" {AGGREGATED}"
     if any(r.generator_limited for r, _ in rows):
         note += f" {AT_LEAST}: limited by the generator."
@@ -84,7 +86,11 @@ def instructions(name: str, comparison: Comparison) -> Chart | None:
                 hatch=HATCHES[y % len(HATCHES)],
             )  # fmt: skip
             axes.annotate(
-                number(figure.value), (figure.value, y), xytext=(5, 0), textcoords="offset points", va="center"
+                number(figure.value),
+                (figure.value, y),
+                xytext=(5, 0),
+                textcoords="offset points",
+                va="center",
             )
         row_axis(axes, [label(row.datapath, lines=2) for row, _ in rows])
         axes.set_xlim(0, max(figure.value for _, figure in rows) * 1.15)
@@ -102,6 +108,7 @@ def instructions(name: str, comparison: Comparison) -> Chart | None:
 def throughput(name: str, bounds: Sequence[Bound]) -> Chart | None:
     """NDR and PDR of each datapath, with their intervals, and each search as a point."""
     reached = [(b, b.rate) for b in bounds if b.rate is not None]
+    many = too_many([len(b.by_repeat) for b in bounds])
     if not reached:
         return None
 
@@ -110,7 +117,7 @@ def throughput(name: str, bounds: Sequence[Bound]) -> Chart | None:
             if bound.rate is None:
                 axes.annotate("not reached", (0, y), xytext=(4, -3), textcoords="offset points", fontsize=9)
                 continue
-            singles(axes, y, bound.datapath, {r: lower for r, (lower, _) in bound.by_repeat.items()})
+            singles(axes, y, bound.datapath, {r: lower for r, (lower, _) in bound.by_repeat.items()}, many)
             words = f"{'at least ' if bound.at_least else ''}{rate(bound.rate.value)}"
             middle(axes, y, bound.datapath, bound.rate, words)
         row_axis(axes, [labelled(bound.datapath, goal_name(bound)) for bound in bounds])
@@ -127,8 +134,9 @@ def throughput(name: str, bounds: Sequence[Bound]) -> Chart | None:
         + (f"{rate(b.rate.value)}{spoken(b.rate, rate)}" if b.rate else "not reached")
         for b in bounds
     )
-    note = "NDR: without loss; PDR: with at most the loss stated. Whiskers: 95 % interval, small marks: single searches."
-    if any(len(b.by_repeat) > MOST_POINTS for b in bounds):
+    note = "NDR: without loss; PDR: with at most the loss stated."
+    note += " Whiskers: 95 % interval, small marks: single searches."
+    if many:
         note += f" {AGGREGATED}"
     return Chart(
         name, "throughput", "Throughput", f"Throughput in packets per second: {told}.", 0.8 + 0.6 * len(bounds),

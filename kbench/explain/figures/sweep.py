@@ -7,15 +7,25 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from kbench.explain.answer import number, rate, share
 from kbench.explain.comparison import Comparison, Row
 from kbench.explain.figures.base import Chart, style
-from kbench.explain.figures.marks import BANDED, MOST_POINTS, label, legend, legend_in, scatter, spoken, thinned
+from kbench.explain.figures.marks import (
+    BANDED,
+    MOST_TICKS,
+    label,
+    legend,
+    legend_in,
+    scatter,
+    spoken,
+    thinned,
+    too_many,
+)
 from kbench.model import Case
 
 WORDS = {
@@ -69,7 +79,8 @@ def _families(dimension: str, comparisons: Sequence[Comparison]) -> list[_Family
         case = comparison.case
         if case is None or not any(row.figure for row in comparison.rows) or not _applies(dimension, case):
             continue
-        others = dataclasses.replace(case, **{dimension: 0})
+        fixed: dict[str, Any] = {dimension: 0}
+        others = dataclasses.replace(case, **fixed)
         key = (
             comparison.part.name, comparison.kind, comparison.part.kernel, comparison.generator,
             comparison.load_pps, comparison.dut_only, others,
@@ -109,14 +120,15 @@ def _chart(name: str, family: _Family, untold: int) -> Chart:
     words = number if exact else rate
     labels = [label(line.datapath, lines=2) for line in lines]
     values = list(family.by_value)
+    many = too_many([sum(len(row.by_round) for _, row in line.rows if row) for line in lines])
 
     def plot(axes: Axes) -> None:
         for n, (line, text) in enumerate(zip(lines, labels, strict=True)):
-            _draw(axes, line, text, 1 + 0.012 * (n - (len(lines) - 1) / 2))
+            _draw(axes, line, text, 1 + 0.012 * (n - (len(lines) - 1) / 2), many)
         axes.set_xscale("log" if values[0] > 0 else "symlog", **({} if values[0] > 0 else {"linthresh": 1}))
         ticks = thinned([v for v in values if v > 0], True, lambda v: len(f"{v:,.0f}"))
         axes.xaxis.set_major_locator(FixedLocator([*(v for v in values if v <= 0), *ticks]))
-        axes.xaxis.set_minor_locator(FixedLocator(values))
+        axes.xaxis.set_minor_locator(FixedLocator(values) if len(values) <= MOST_TICKS else NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(WORDS[family.dimension][1])
@@ -125,11 +137,12 @@ def _chart(name: str, family: _Family, untold: int) -> Chart:
         legend(axes)
 
     what = "Instructions per packet" if exact else "Forwarding rate"
+    bars = "narrow bands" if len(values) > MOST_TICKS else "whiskers"
     note = (
         "Lines: medians; of the exact counts the smallest and largest lie within the marks."
-        if exact else "Lines: medians, whiskers: their 95 % intervals, small marks: single rounds."
+        if exact else f"Lines: medians, {bars}: their 95 % intervals, small marks: single rounds."
     )  # fmt: skip
-    if any(sum(len(row.by_round) for _, row in line.rows if row) > MOST_POINTS for line in lines):
+    if many:
         note += f" {BANDED}"
     if untold > 0:
         note += f" {untold} more combination{'s' if untold > 1 else ''} of the other settings are in the tables only."
@@ -142,25 +155,29 @@ def _chart(name: str, family: _Family, untold: int) -> Chart:
     )  # fmt: skip
 
 
-def _draw(axes: Axes, line: _Line, text: str, beside: float) -> None:
+def _draw(axes: Axes, line: _Line, text: str, beside: float, many: bool) -> None:
     """Medians with whiskers, moved aside a little so that datapaths do not hide each other; a gap where none is."""
     colour, marker, dashes = style(line.datapath)
+    few = len(line.rows) <= MOST_TICKS
     xs = [value * beside for value, _ in line.rows]
     known = [(x, row) for x, (_, row) in zip(xs, line.rows, strict=True) if row is not None]
-    scatter(axes, line.datapath, [(x, list(row.by_round.values())) for x, row in known])
+    scatter(axes, line.datapath, [(x, list(row.by_round.values())) for x, row in known], many)
     medians = [row.figure.value if row and row.figure else math.nan for _, row in line.rows]
     axes.plot(
         xs, medians, color=colour, linestyle=dashes, linewidth=1.8, marker=marker, markersize=6.5, label=text,
-        zorder=4,
+        zorder=4, markevery=1 if few else len(xs) // MOST_TICKS + 1,
     )  # fmt: skip
     figures = [(x, row.figure) for x, row in known if row.figure is not None]
-    bars = [(x, f.value, f.low, f.high) for x, f in figures if f.low is not None and f.high is not None]
-    if bars:
-        at, middle, low, high = np.asarray(bars).T
-        axes.errorbar(
-            at, middle, yerr=[np.maximum(middle - low, 0), np.maximum(high - middle, 0)], linestyle="",
-            color=colour, capsize=4, elinewidth=1.5, capthick=1.5, zorder=3,
-        )  # fmt: skip
+    bars = [(x, f.low, f.high) for x, f in figures if f.low is not None and f.high is not None]
+    if len(bars) > MOST_TICKS:
+        at_x, low_y, high_y = zip(*bars, strict=True)
+        axes.fill_between(at_x, low_y, high_y, color=colour, alpha=0.4, linewidth=0)
+    elif bars:
+        at = [x for x, _, _ in bars for _ in range(3)]
+        ends = [edge for _, low, high in bars for edge in (low, high, math.nan)]
+        axes.plot(
+            at, ends, color=colour, linewidth=1.5, marker="_", markersize=8, markeredgewidth=1.5, zorder=3
+        )
 
 
 def _value_axis(axes: Axes, lines: Sequence[_Line], exact: bool) -> None:
@@ -187,7 +204,9 @@ def _fixed(family: _Family) -> str:
     if case.function == "filter" and dimension == "rules":
         words.append(f"shape {case.shape}")
     elif case.function == "filter":
-        words.append("rules from a file" if case.rules_file else f"{_count(case.rules, 'rule')} ({case.shape})")
+        words.append(
+            "rules from a file" if case.rules_file else f"{_count(case.rules, 'rule')} ({case.shape})"
+        )
     if case.function != "drop" and dimension != "routes":
         words.append("routes from a file" if case.routes_file else _count(case.routes, "route"))
     if dimension != "frame_bytes":
