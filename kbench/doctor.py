@@ -12,6 +12,7 @@ import errno
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -201,7 +202,7 @@ def _tools(host: Host) -> Answer:
     lacking = packages.missing("build") + packages.missing("run")
     if not lacking:
         return Answer(True)
-    names = ", ".join(package.provides for package in lacking)
+    names = ", ".join(Path(package.provides.split("|")[0]).name for package in lacking)
     return Answer(
         False, f"missing: {names}", "apt-get install " + " ".join(package.name for package in lacking)
     )

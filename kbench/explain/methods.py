@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from kbench.explain import probed, sheets
+from kbench.explain import losing, probed, sheets
 from kbench.explain.comparison import Comparison
 from kbench.explain.findings import Found, findings
 from kbench.explain.probed import Probed
@@ -24,7 +24,9 @@ class Methods:
     @property
     def said(self) -> list[str]:
         """Clauses for the answer."""
-        return sheets.said(self.found.bounds) if self.found else []
+        if self.found is None:
+            return []
+        return sheets.said(self.found.bounds) or losing.said(losing.losing(self.found))
 
     @property
     def sheets(self) -> list[Sheet]:

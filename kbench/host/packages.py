@@ -23,7 +23,7 @@ class Package:
     names: tuple[str, ...]
     """Debian's name first, then those of other releases."""
     provides: str
-    """A command, or a file by its absolute path."""
+    """A command, or a file by its absolute path; of that patterns, and alternatives parted by ``|``."""
     tier: Tier
     reason: str
 
@@ -58,9 +58,9 @@ def is_there(provides: str) -> bool:
     """Whether a command is on PATH (or where root's is), or a header below any of the usual places."""
     if not provides.startswith("/"):
         return bool(shutil.which(provides) or shutil.which(provides, path=SBIN))
-    path = Path(provides)
-    if path.exists():
+    if any(any(Path("/").glob(pattern.lstrip("/"))) for pattern in provides.split("|")):
         return True
+    path = Path(provides)
     if not path.is_relative_to("/usr/include"):
         return False
     below = path.relative_to("/usr/include")

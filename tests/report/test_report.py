@@ -1,68 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The report as text: self-contained, escaped, honest about what is missing."""
+"""The report as text: self-contained, escaped, in order, honest about what is missing."""
 
 from __future__ import annotations
 
 import dataclasses
 import html
+import itertools
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from kbench.errors import StoreError
-from kbench.explain import figures
+from kbench.explain import figures, report
 from kbench.explain.compare import compare
-from kbench.explain.findings import findings
 from kbench.explain.methods import Methods, beside
-from kbench.explain.report import flatten, render, write_report
+from kbench.explain.report.glossary import GLOSSARY
+from kbench.explain.report.machine import command, flatten
 from kbench.model import Verification
 from kbench.store import Run, RunStore, load_run
+from tests.report.pages import SECTIONS, Page
 from tests.unit import synthetic_findings
 from tests.unit import synthetic_runs as synthetic
 
-VOID = {"meta", "link", "br", "img", "hr", "input"}
-LOADS = {"src", "srcset", "data", "poster", "action"}
 
-
-class Page(HTMLParser):
-    """Collects what a page loads, its ids, and whether its tags are balanced."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.loads: list[str] = []
-        self.ids: list[str] = []
-        self.tags: list[str] = []
-        self.open: list[str] = []
-        self.unbalanced: list[str] = []
-        self.feed(text)
-        self.unbalanced += self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-        self._look(attrs)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self._look(attrs)
-
-    def _look(self, attrs: list[tuple[str, str | None]]) -> None:
-        for name, value in attrs:
-            if name == "id" and value:
-                self.ids.append(value)
-            local = (value or "").startswith(("#", "data:"))
-            if (name in LOADS or name.endswith("href")) and not local:
-                self.loads.append(value or "")
-
-    def handle_endtag(self, tag: str) -> None:
-        # HTML may leave <p>, <li>, ... open; ours never does.
-        if self.open and self.open[-1] == tag:
-            self.open.pop()
-        else:
-            self.unbalanced.append(f"/{tag}")
+def render(run: Run) -> str:
+    return report.html([run])
 
 
 @pytest.fixture
@@ -70,22 +33,33 @@ def run(tmp_path: Path) -> Run:
     return synthetic.write_full(tmp_path / "results")
 
 
+@pytest.fixture
+def methods_run(tmp_path: Path) -> Run:
+    return synthetic_findings.write(tmp_path / "results")
+
+
 def test_one_file_that_loads_nothing(run: Run, tmp_path: Path) -> None:
-    out = write_report(run, tmp_path / "out" / "report.html")
+    (out,) = report.write_report([run], tmp_path / "out" / "report.html")
     text = out.read_text(encoding="utf-8")
     page = Page(text)
-    assert page.loads == [] and "script" not in page.tags
+    assert page.loads == [] and page.tags.count("script") == 1
     assert not re.search(r"@import|url\((?!#)|https?://", text)
     assert page.unbalanced == []
-    assert len(page.ids) == len(set(page.ids)), "ids of charts collide"
+    assert len(page.ids) == len(set(page.ids)), "ids collide"
     assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(page.ids)
+    assert set(re.findall(r'href="#([^"]+)"', text)) <= set(page.ids)
     assert out.stat().st_size < 3_000_000
     assert sorted(p.name for p in out.parent.iterdir()) == ["report.html"]
 
 
 def test_the_page_check_itself_finds_what_it_looks_for() -> None:
-    bad = Page('<p><img src="http://x/y.png"><a href="z.html" id="a">q</a><i id="a"></p>')
-    assert bad.loads == ["http://x/y.png", "z.html"] and bad.unbalanced and bad.ids == ["a", "a"]
+    bad = Page(
+        '<p style="x"><img src="http://x/y.png" onload="z"><a href="z.html" id="a">q</a><i id="a"></p>'
+        "<h1>One</h1><section id=s><h3>Three</h3></section><table><tr><td>7</td></tr></table>"
+    )
+    assert bad.loads == ["http://x/y.png", "z.html"] and bad.unbalanced and bad.ids == ["a", "a", "s"]
+    assert bad.styled == ["p style=x", "img onload=z"] and bad.sections == ["s"]
+    assert bad.headings == [(1, "One"), (3, "Three")] and bad.rows == [["7"]]
 
 
 def test_what_others_wrote_is_escaped(run: Run) -> None:
@@ -95,26 +69,74 @@ def test_what_others_wrote_is_escaped(run: Run) -> None:
     assert text.count("&lt;script&gt;") >= 5
 
 
-def test_hostile_names_in_charts_are_escaped(run: Run) -> None:
+HOSTILE_NAME = "<b onload=x>&$\\frac\"'</title></style></script>{{ 7*7 }}"
+
+
+def test_hostile_names_everywhere_are_escaped(run: Run) -> None:
     for trial in run.trials:
         if trial.datapath == "xdp":
-            trial.datapath = "<b onload=x>&$\\frac"
+            trial.datapath = HOSTILE_NAME
+    run.run["run_id"] = HOSTILE_NAME
+    run.run["kbench_version"] = HOSTILE_NAME
+    run.run["plan"]["parts"][0]["reason"] = HOSTILE_NAME
+    run.facts["host"][HOSTILE_NAME] = {HOSTILE_NAME: [HOSTILE_NAME]}
+    run.problems.append(HOSTILE_NAME)
+    run.trials[0].problems, run.trials[0].valid = [HOSTILE_NAME], False
+    run.trials[0].counters.lost_by = {HOSTILE_NAME: 3}
     text = render(run)
-    assert "<b onload" not in text and "&lt;b onload=x&gt;&amp;$\\frac" in text
-    assert Page(text).unbalanced == []
+    page = Page(text)
+    assert "<b onload" not in text and text.count("&lt;b onload=x&gt;") > 20
+    assert page.unbalanced == [] and "b" in page.tags
+    assert page.tags.count("script") == 1 and page.tags.count("title") == 1 and page.tags.count("style") == 2
+    assert "49" not in re.findall(r"<title>.*?</title>", text)[0]
 
 
 def test_it_answers_first_and_has_every_section(run: Run) -> None:
     text = html.unescape(render(run))
+    page = Page(render(run))
+    assert tuple(page.sections) == SECTIONS
     order = [
-        "The answer", "xdp forwards 3.98x", "Read this with it", "pktgen over veth makes XDP look bad",
-        "xdp, af_packet and kernel proven equal on 78 packets", "packet 12 (TTL 1): expected drop",
-        "95 % bootstrap interval", "Maximum forwarding rate", "CPU time by state", "Where every packet went",
-        "Instructions per packet", "Facts of the host", "kbench run --label 'it'\"'\"'s",
+        "Contents", "The answer", "xdp forwards 3.98x", "Ranking: forward-p1-f64, host",
+        "Read this with it", "pktgen over veth makes XDP look bad",
+        "xdp, af_packet and kernel proven equal on 78 packets",
+        "packet 12 (TTL 1): expected drop", "Throughput by frame size", "Rates: forward-p1-f64, host",
+        "95 % bootstrap interval",
+        "No loss curve was measured", "Percentiles: forward-p1-f64, host", "CPU time per packet: forward-p1-f64, host",
+        "Ledger, packets: forward-p1-f64, host", "Grades and their reasons", "Facts of the host", "Settings of the run",
+        "kbench run --label 'it'\"'\"'s", "The account of a trial's packets",
     ]  # fmt: skip
-    places = [text.index(words) for words in order]
+    # The contents name the sections as well.
+    start = text.index("</nav>")
+    places = [text.index(words, 0 if n == 0 else start) for n, words in enumerate(order)]
     assert places == sorted(places)
     assert "foreign load: 12 % of a CPU" in text and "What is missing" in text
+
+
+def test_headings_are_in_order(methods_run: Run) -> None:
+    levels = [level for level, _ in Page(render(methods_run)).headings]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_contents_lead_to_every_section(methods_run: Run) -> None:
+    text = render(methods_run)
+    nav = text[text.index("<nav") : text.index("</nav>")]
+    assert tuple(target for target in re.findall(r'href="#([^"]+)"', nav) if target in SECTIONS) == SECTIONS
+
+
+def test_wall_clock_and_exact_figures_share_no_table(run: Run) -> None:
+    for table in re.findall(r"<table.*?</table>", render(run), re.S):
+        caption = re.search(r"<caption>(.*?)</caption>", table)
+        assert caption
+        if caption[1] != "What was compared":
+            assert not ("Mpps" in table and "instructions/packet" in table)
+
+
+def test_every_table_has_a_caption_and_heads(run: Run) -> None:
+    tables = re.findall(r"<table.*?</table>", render(run), re.S)
+    assert len(tables) > 10
+    for table in tables:
+        assert "<caption>" in table and 'scope="col"' in table and 'scope="row"' in table
 
 
 def test_a_killed_run_is_reported_with_what_is_missing(tmp_path: Path) -> None:
@@ -129,24 +151,33 @@ def test_a_cut_file_is_reported(run: Run) -> None:
     assert "is cut: the run was killed" in render(load_run(run.path, run.path.parent))
 
 
-def test_an_empty_run_is_refused_with_what_it_holds(tmp_path: Path) -> None:
+def empty(root: Path) -> Run:
     with RunStore.create(
-        tmp_path, "empty", synthetic.document((synthetic.HOST,), (synthetic.FORWARD,), 9)
+        root, "empty", synthetic.document((synthetic.HOST,), (synthetic.FORWARD,), 9)
     ) as store:
         store.append_verification(Verification("host", "forward-p1-f64", "xdp", 78, False, ["packet 1"]))
+    return load_run("empty", root)
+
+
+def test_an_empty_run_is_refused_with_what_it_holds(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"no finished trials.*1 verification \(1 failed: xdp\).*killed"):
-        write_report(load_run("empty", tmp_path), tmp_path / "x.html")
+        report.write_report([empty(tmp_path)], tmp_path / "x.html")
     assert not (tmp_path / "x.html").exists()
+
+
+def test_an_empty_run_beside_another_is_told_as_missing(run: Run, tmp_path: Path) -> None:
+    text = html.unescape(report.html([run, empty(tmp_path)]))
+    assert "This run has no finished trial." in text and "xdp forwards 3.98x" in text
 
 
 def test_an_unwritable_report_is_one_line(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="can't write the report"):
-        write_report(run, tmp_path / "file" / "report.html")
+        report.write_report([run], tmp_path / "file" / "report.html")
 
 
 def test_a_directory_gets_the_run_s_name(run: Run, tmp_path: Path) -> None:
-    assert write_report(run, tmp_path) == tmp_path / f"{run.run_id}.html"
+    assert report.write_report([run], tmp_path) == [tmp_path / f"{run.run_id}.html"]
 
 
 def test_the_same_run_gives_the_same_page(run: Run) -> None:
@@ -165,22 +196,22 @@ def test_a_run_where_no_trial_is_valid_says_so(run: Run) -> None:
         trial.valid, trial.problems = False, ["steal 9 %"]
     text = render(run)
     assert "no valid trial, so there is nothing to compare" in text and "steal 9 %" in text
-    assert "<figure" not in text
+    titles = re.findall(r"<figcaption>(.*?)</figcaption>", text)
+    assert set(titles) <= {"Where every packet went"}, "only what was counted can still be drawn"
 
 
 def test_a_ledger_that_does_not_add_up_is_shown(run: Run) -> None:
     run.trials[0].counters.offered += 3
-    assert "(1 don&#39;t add up)" in render(run) or "(1 don't add up)" in render(run)
+    assert "(1 don't add up)" in html.unescape(render(run))
 
 
 def test_kinds_have_charts_of_their_own(run: Run) -> None:
     titles = {c.kind: [x.title for x in figures.charts("t", c, Methods())] for c in compare(run)[::2]}
-    assert titles == {
-        "wall": [
-            "Maximum forwarding rate", "Latency", "CPU time per packet", "CPU time by state", "Where every packet went",
-        ],
-        "exact": ["Instructions per packet", "Where every packet went"],
-    }
+    assert titles["exact"] == ["Instructions per packet", "Where every packet went"]
+    assert titles["wall"][0] == "Maximum forwarding rate"
+    assert {"Latency", "CPU time per packet", "CPU time by state", "Where every packet went"} <= set(
+        titles["wall"]
+    )
 
 
 def test_charts_say_their_figures_in_words(run: Run) -> None:
@@ -210,6 +241,15 @@ def test_facts_are_flattened() -> None:
     ]  # fmt: skip
 
 
+def test_the_command_can_be_pasted() -> None:
+    assert (
+        command({"command": ["/x/kbench/__main__.py", "run", "--label", "a b"]}) == "kbench run --label 'a b'"
+    )
+    assert command({"command": ["/opt/bin/kbench", "run"]}) == "kbench run"
+    assert command({"command": ["other", "$(reboot)"]}) == "other '$(reboot)'"
+    assert command({"command": "kbench run"}) == "kbench run" and command({}) == "(not recorded)"
+
+
 def test_a_big_run_stays_small(tmp_path: Path) -> None:
     cases = tuple(dataclasses.replace(synthetic.FORWARD, routes=n) for n in range(1, 13))
     run = Run(tmp_path, {"run_id": "big", **synthetic.document((synthetic.HOST,), cases, 9)}, ended=True)
@@ -217,25 +257,25 @@ def test_a_big_run_stays_small(tmp_path: Path) -> None:
     for case in cases:
         mine = [t for t in one.trials if t.part == "host" and t.function == "forward"]
         run.trials += [dataclasses.replace(t, case_id=case.case_id) for t in mine]
-    assert len(render(run).encode()) < 3_000_000
-
-
-@pytest.fixture
-def methods_run(tmp_path: Path) -> Run:
-    return synthetic_findings.write(tmp_path / "results")
+    text = render(run)
+    assert len(text.encode()) < 3_000_000
+    assert "All cases: On this host" in text, "cases of one part stand in one table"
 
 
 def test_what_methods_found_is_in_the_page(methods_run: Run) -> None:
     text = html.unescape(render(methods_run))
     page = Page(render(methods_run))
     assert page.unbalanced == [] and page.loads == [] and len(page.ids) == len(set(page.ids))
+    assert tuple(page.sections) == SECTIONS
     order = [
-        "The answer", "Without loss (NDR) kernel carries", "generator-limited", "Trials set aside: 12 warm-ups",
-        "Outliers, kept in all figures: xdp round 13", "Throughput", "Loss by load", "Latency by load",
-        "Back-to-back frames", "CPU at equal load", "The generator and the clocks", "Counters per packet",
-        "Where every packet went", "The AF_PACKET receive ring was full",
+        "Without loss (NDR) kernel carries", "loses packets above, Mpps", "generator-limited",
+        "Trials set aside: 12 warm-ups", "Outliers, kept in all figures: xdp round 13", "Throughput: forward-p1-f64",
+        "Back-to-back frames", "Alone, into a bare drop, the generator", "Loss by load: forward-p1-f64",
+        "Latency by load: forward-p1-f64", "CPU at equal load", "Counters per packet",
+        "The AF_PACKET receive ring was full",
     ]  # fmt: skip
-    places = [text.index(words) for words in order]
+    start = text.index("</nav>")
+    places = [text.index(words, start) for words in order]
     assert places == sorted(places)
     assert (
         "af_packet: NDR not reached: even 1,000 packets/s is not carried without loss in 3 of 4 searches"
@@ -245,34 +285,77 @@ def test_what_methods_found_is_in_the_page(methods_run: Run) -> None:
 
 
 def test_each_grade_stands_with_its_reasons(methods_run: Run) -> None:
-    text = html.unescape(render(methods_run))
-    assert re.search(r'<span class="grade gD">D</span> <b>xdp:</b> generator-limited', text)
-    assert re.search(r'<span class="grade gC">C</span> <b>all:</b> veth, not a NIC', text)
+    text = render(methods_run)
+    rows = Page(text[text.index('id="grades"') :]).rows
+    assert any(row[:3] == ["D", "Rates", "xdp"] and row[3].startswith("generator-limited") for row in rows)
+    assert any(row[:3] == ["C", "Rates", "all"] and row[3].startswith("veth, not a NIC") for row in rows)
 
 
 def test_a_run_without_maximum_rates_has_no_table_of_them(tmp_path: Path) -> None:
     text = html.unescape(render(synthetic_findings.write(tmp_path / "results", rates=False)))
-    assert "Comparison table" not in text and "What is missing" not in text
+    assert "Rates: " not in text and "What is missing" not in text
     assert "without loss (NDR) kernel carries" in text
+
+
+def test_loss_curves_alone_say_where_losses_begin(methods_run: Run) -> None:
+    methods_run.findings = [f for f in methods_run.findings if f.method == "loss-curve"]
+    text = html.unescape(render(methods_run))
+    said = (
+        r"Packets are lost by xdp above 2\.\d+ Mpps, kernel above \d+ kpps and af_packet at any load tried\."
+    )
+    assert re.search(said, text) and "the highest load without loss, by loss curve." in text
 
 
 def test_old_runs_show_nothing_of_methods(run: Run) -> None:
     text = render(run)
-    for title in ("Loss by load", "Counters per packet", "The generator and the clocks", "Without an answer"):
+    for title in ("Loss by load:", "Counters per packet:", "Alone, into a bare drop", "gave no answer"):
         assert title not in text
 
 
 def test_method_charts_say_their_figures_in_words(methods_run: Run) -> None:
-    comparisons = compare(methods_run)
-    made = figures.charts("t", comparisons[0], beside(methods_run, comparisons)[0])
-    told = {chart.title: chart.alt for chart in made}
-    assert "af_packet NDR not reached" in told["Throughput"] and "kernel PDR 0.5 % 605 kpps" in told["Throughput"]
-    assert "0 % at 2.52 Mpps" in told["Loss by load"]
-    assert "af_packet at 90 %: p50 42 us, p99 119 us" in told["Latency by load"]
-    for chart in made:
+    (comparison,) = compare(methods_run)
+    made = {c.title: c for c in figures.charts("t", comparison, beside(methods_run, [comparison])[0])}
+    assert {"Throughput", "Loss by load", "Latency by load"} <= made.keys()
+    assert "af_packet NDR not reached" in made["Throughput"].alt
+    assert "kernel PDR 0.5 % 605 kpps" in made["Throughput"].alt
+    assert "0 % at 2.52 Mpps" in made["Loss by load"].alt
+    assert "af_packet at 90 %: p50 42 us, p99 119 us" in made["Latency by load"].alt
+    for chart in made.values():
         assert "#010203" not in chart.inline_svg() and "var(--ink" in chart.inline_svg()
 
 
-def test_methods_without_a_figure_have_no_chart() -> None:
-    empty = findings(Run(Path("x"), {"run_id": "x"}))
-    assert empty == []
+def test_several_runs_are_one_report(run: Run, methods_run: Run) -> None:
+    methods_run.run["label"] = "after"
+    text = report.html([run, methods_run])
+    page = Page(text)
+    assert tuple(page.sections) == SECTIONS and page.unbalanced == [] and len(page.ids) == len(set(page.ids))
+    words = html.unescape(text)
+    assert run.run_id in words and methods_run.run_id in words
+    assert "after: On this host: forward" in words and f"{synthetic.HOSTILE}: On this host: forward" in words
+    assert "not ranked against each other; kbench compare" in words
+    assert "Facts of the host, after" in words or "No facts were recorded" in words
+    for table in re.findall(r"<table.*?</table>", words, re.S):
+        if "<caption>Ranking" in table:
+            assert table.count('<th scope="row">') <= 3, "a ranking of one run's datapaths only"
+
+
+def test_runs_of_the_same_label_go_by_their_ids(run: Run, tmp_path: Path) -> None:
+    other = synthetic.write_full(tmp_path / "more", run_id="20000101-000000-aaaa")
+    words = html.unescape(report.html([run, other]))
+    assert f"{run.run_id}: On this host" in words and f"{other.run_id}: On this host" in words
+
+
+def test_figures_have_names_of_their_own(run: Run, methods_run: Run) -> None:
+    names = [chart.name for chart in report.figures([run, methods_run])]
+    assert len(names) == len(set(names)) and len(names) > 12
+    text = report.html([run, methods_run])
+    assert [name for name in names if f'<figure id="{name}"' not in text] == []
+
+
+def test_words_are_explained() -> None:
+    words = [word for word, _, _ in GLOSSARY]
+    assert words == sorted(words, key=str.lower) and len(set(words)) == len(words)
+    assert {"DUT", "throughput", "NDR", "PDR", "trial", "datapath", "ledger", "grade"} <= set(words)
+    sources = " ".join(source for _, _, source in GLOSSARY)
+    for source in ("RFC 1242", "RFC 2544", "RFC 2889", "RFC 8219", "RFC 9004", "mlrsearch", "TST 009"):
+        assert source in sources

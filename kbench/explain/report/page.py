@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from kbench import __version__
 from kbench.errors import EnvironmentProblem
 from kbench.explain.answer import number, rate, share, time_ns
+from kbench.explain.report.tables import mark
 
 TEMPLATES = Path(__file__).parent / "templates"
 PRINT_DPI = 200
 """Of charts in the PDF, which has them as pixels: inline SVG takes WeasyPrint minutes."""
+PNG_START = "data:image/png;base64,"
 
 
 class Drawable(Protocol):
@@ -69,7 +71,7 @@ def page_html(template: str, *, paged: bool = False, **context: Any) -> str:
     def picture(chart: Drawable) -> Markup:
         if paged:
             data = base64.b64encode(chart.png(PRINT_DPI)).decode()
-            return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, escape(chart.alt))
+            return Markup('<img src="{}{}" alt="{}">').format(PNG_START, data, chart.alt)
         return Markup(styles.strip(chart.inline_svg()))
 
     def head() -> dict[str, Markup | str]:
@@ -89,9 +91,16 @@ def page_html(template: str, *, paged: bool = False, **context: Any) -> str:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters.update(number=number, rate=rate, share=share, time_ns=time_ns, picture=picture)
+    environment.filters.update(
+        number=number, rate=rate, share=share, time_ns=time_ns, picture=picture, look=_look
+    )
     environment.globals.update(paged=paged, head=head, kbench_version=__version__)
     return environment.get_template(template).render(**context)
+
+
+def _look(datapath: str) -> dict[str, str]:
+    colour, path = mark(datapath)
+    return {"colour": colour, "path": path}
 
 
 def _read(name: str) -> str:
@@ -106,21 +115,27 @@ def _hash(text: str) -> str:
 def page_pdf(page: str) -> bytes:
     """A page that was made with `paged` as PDF (A4). EnvironmentProblem without WeasyPrint or what it needs."""
     try:
-        import weasyprint  # type: ignore[import-untyped,unused-ignore]
+        from weasyprint import HTML
+        from weasyprint.urls import URLFetcher, URLFetcherResponse
     except ImportError as error:
-        raise EnvironmentProblem("no WeasyPrint, which makes the PDF: pip install 'weasyprint>=60'") from error
+        raise EnvironmentProblem(
+            "no WeasyPrint, which makes the PDF: pip install 'weasyprint>=68'"
+        ) from error
     except OSError as error:
         raise EnvironmentProblem(
             f"WeasyPrint can't load a system library ({str(error).splitlines()[0]}): "
             "install libpango-1.0-0 and libpangoft2-1.0-0 (and a font: fonts-dejavu-core)"
         ) from error
-    document = weasyprint.HTML(string=page, url_fetcher=_only_data)
-    made: bytes = document.write_pdf()
+
+    class OnlyData(URLFetcher):  # type: ignore[misc]
+        """What is in the page itself, and nothing from anywhere else."""
+
+        def fetch(self, url: str, headers: Any = None) -> Any:
+            if not url.startswith(PNG_START):
+                raise ValueError(f"a report loads nothing: {url[:80]}")
+            return URLFetcherResponse(
+                url, base64.b64decode(url[len(PNG_START) :]), {"Content-Type": "image/png"}
+            )
+
+    made: bytes = HTML(string=page, url_fetcher=OnlyData()).write_pdf()
     return made
-
-
-def _only_data(url: str, *_: Any, **__: Any) -> dict[str, Any]:
-    """WeasyPrint's fetcher: what is in the page itself, and nothing from anywhere else."""
-    if not url.startswith("data:image/png;base64,"):
-        raise ValueError(f"a report loads nothing: {url[:80]}")
-    return {"string": base64.b64decode(url.split(",", 1)[1]), "mime_type": "image/png"}

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The report as PDF, read back by poppler's tools: whole, numbered, nothing cut, nothing blank."""
+
+from __future__ import annotations
+
+import builtins
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kbench.errors import EnvironmentProblem
+from kbench.explain import report
+from kbench.explain.report.page import page_html, page_pdf
+from kbench.store import Run
+from tests.unit import synthetic_findings
+from tests.unit import synthetic_runs as synthetic
+
+pytestmark = pytest.mark.needs_pdf
+
+A4_PT = (595.3, 841.9)
+MARGIN_PT = 28.0
+"""10 mm: print.css leaves 15."""
+TITLES = (
+    "The answer", "What was compared, and proven equal", "Throughput by frame size, rules and flows", "Loss by load",
+    "Latency", "CPU", "Where every packet went", "Grades and their reasons", "Settings and facts", "How to reproduce",
+    "Words",
+)  # fmt: skip
+
+
+def tool(*words: str | Path) -> str:
+    return subprocess.run(
+        [str(w) for w in words], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+
+
+@dataclass
+class Pdf:
+    """A PDF file and what it says."""
+
+    path: Path
+
+    @property
+    def pages(self) -> list[str]:
+        return tool("pdftotext", "-layout", self.path, "-").split("\f")[:-1]
+
+    @property
+    def words(self) -> list[tuple[float, float, float, float, str]]:
+        """xMin, yMin, xMax, yMax in points from the page's upper left corner, and the word."""
+        box = r'<word xMin="([-\d.]+)" yMin="([-\d.]+)" xMax="([-\d.]+)" yMax="([-\d.]+)">(.*?)</word>'
+        found = re.findall(box, tool("pdftotext", "-bbox", self.path, "-"))
+        return [(float(a), float(b), float(c), float(d), word) for a, b, c, d, word in found]
+
+    def sizes(self) -> set[tuple[float, float]]:
+        found = re.findall(
+            r'<page width="([\d.]+)" height="([\d.]+)"', tool("pdftotext", "-bbox", self.path, "-")
+        )
+        return {(round(float(w), 1), round(float(h), 1)) for w, h in found}
+
+    def outside(self) -> list[str]:
+        """Words that are not wholly between the margins (upright pages only)."""
+        return [
+            word for left, top, right, bottom, word in self.words
+            if left < MARGIN_PT or top < MARGIN_PT or right > A4_PT[0] - MARGIN_PT or bottom > A4_PT[1] - MARGIN_PT
+        ]  # fmt: skip
+
+    def dark_shares(self) -> list[float]:
+        """Of each page the share of pixels that are not white."""
+        tool("pdftoppm", "-r", "40", "-gray", self.path, self.path.with_suffix(""))
+        shares = []
+        for file in sorted(self.path.parent.glob(f"{self.path.stem}-*.pgm")):
+            data = file.read_bytes()
+            found = re.match(rb"P5\s+(\d+)\s+(\d+)\s+255\s", data)
+            assert found
+            pixels = data[found.end() :]
+            assert len(pixels) == int(found[1]) * int(found[2])
+            shares.append(sum(pixel < 200 for pixel in pixels) / len(pixels))
+        return shares
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    root = tmp_path_factory.mktemp("results")
+    return {
+        "two parts": synthetic.write_full(root / "full"),
+        "methods": synthetic_findings.write(root / "methods"),
+    }
+
+
+@pytest.fixture(scope="module")
+def made(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pdf]:
+    place = tmp_path_factory.mktemp("pdf")
+    found = {}
+    for name, run in runs.items():
+        (path,) = report.write_report([run], place / f"{name.replace(' ', '-')}.pdf", ["pdf"])
+        found[name] = Pdf(path)
+    return found
+
+
+@pytest.fixture(params=["two parts", "methods"])
+def pdf(made: dict[str, Pdf], request: pytest.FixtureRequest) -> Pdf:
+    return made[request.param]
+
+
+def heads(pdf: Pdf) -> dict[str, list[int]]:
+    """Section's title -> pages on which a line is just it."""
+    found: dict[str, list[int]] = {}
+    for number, page in enumerate(pdf.pages, 1):
+        lines = {line.strip() for line in page.splitlines()}
+        for title in TITLES:
+            if title in lines:
+                found.setdefault(title, []).append(number)
+    return found
+
+
+def test_every_section_is_there_in_order(pdf: Pdf) -> None:
+    found = heads(pdf)
+    assert set(found) == set(TITLES)
+    first = [found[title][0] for title in TITLES]
+    assert first == sorted(first) and first[0] <= 2
+
+
+def test_the_contents_tell_the_true_pages(pdf: Pdf) -> None:
+    found = heads(pdf)
+    front = "\n".join(pdf.pages[:2])
+    told = dict(re.findall(r"^\s*\d+\.\s+(.+?)(?:\s*\.)+\s*(\d+)\s*$", front, re.M))
+    assert set(told) == set(TITLES)
+    assert [title for title in TITLES if int(told[title]) not in found[title]] == []
+
+
+def test_pages_are_numbered_and_named(pdf: Pdf, runs: dict[str, Run]) -> None:
+    pages = pdf.pages
+    run_id = next(run.run_id for name, run in runs.items() if name.replace(" ", "-") == pdf.path.stem)
+    for number, page in enumerate(pages, 1):
+        assert f"page {number} of {len(pages)}" in page and f"kbench {run_id}" in page
+
+
+def test_no_page_is_empty(pdf: Pdf) -> None:
+    shares = pdf.dark_shares()
+    assert len(shares) == len(pdf.pages) and min(shares) > 0.005
+
+
+def test_pages_are_a4_and_nothing_is_cut(pdf: Pdf) -> None:
+    assert pdf.sizes() == {A4_PT}
+    assert len(pdf.words) > 1000 and pdf.outside() == []
+
+
+def test_fonts_are_embedded(pdf: Pdf) -> None:
+    lines = tool("pdffonts", pdf.path).splitlines()[2:]
+    assert lines and any("DejaVu" in line for line in lines)
+    assert all(re.search(r"\s(yes)\s+(yes|no)\s+(yes|no)\s+\d+\s+\d+$", line) for line in lines)
+
+
+def test_charts_are_in_it_as_pixels(pdf: Pdf, runs: dict[str, Run]) -> None:
+    run = next(run for name, run in runs.items() if name.replace(" ", "-") == pdf.path.stem)
+    images = [line for line in tool("pdfimages", "-list", pdf.path).splitlines()[2:] if " image " in line]
+    assert len(images) == len(report.figures([run]))
+
+
+def test_what_is_folded_in_the_page_is_open(pdf: Pdf) -> None:
+    text = "\n".join(pdf.pages)
+    assert "kbench version" in text and "In words" not in text
+    assert "Filter" not in text
+
+
+def test_it_says_who_and_what_it_is(pdf: Pdf) -> None:
+    told = dict(re.findall(r"^([A-Za-z ]+):\s+(.+)$", tool("pdfinfo", pdf.path), re.M))
+    assert told["Title"].startswith("kbench 2000010") and told["Author"].startswith("kbench ")
+    assert b"/Lang" in pdf.path.read_bytes() or "pdf version" in str(told).lower()
+
+
+def test_hostile_text_stays_text(made: dict[str, Pdf]) -> None:
+    text = " ".join("\n".join(made["two parts"].pages).split())
+    assert '<script>alert("x")</script>' in text
+
+
+def test_the_checks_find_what_they_look_for(tmp_path: Path) -> None:
+    wide = page_html("base.html.j2", paged=True).replace(
+        '<main id="main">', '<main id="main"><p>' + "w" * 200
+    )
+    path = tmp_path / "wide.pdf"
+    path.write_bytes(page_pdf(wide.replace("overflow-wrap: anywhere", "overflow-wrap: normal")))
+    assert Pdf(path).outside() != []
+    path.write_bytes(page_pdf('<p>one</p><div style="break-before: page"></div>'))
+    assert min(Pdf(path).dark_shares()) < 0.005
+
+
+def test_a_pdf_asks_nobody_for_anything(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    page = (
+        '<img src="http://kbench.invalid/x.png" alt="x"><img src="file:///etc/hostname" alt="y"><p>text</p>'
+    )
+    assert page_pdf(page).startswith(b"%PDF")
+    assert "a report loads nothing: http://kbench.invalid/x.png" in caplog.text
+    assert "a report loads nothing: file:///etc/hostname" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ImportError("No module named 'weasyprint'"), "pip install 'weasyprint>=68'"),
+        (
+            OSError("cannot load library 'libpango-1.0-0'\nmore"),
+            "install libpango-1.0-0 and libpangoft2-1.0-0",
+        ),
+    ],
+)
+def test_what_is_missing_is_one_line(error: Exception, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def lacking(name: str, *rest: Any) -> Any:
+        if name.startswith("weasyprint"):
+            raise error
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", lacking)
+    with pytest.raises(EnvironmentProblem) as caught:
+        page_pdf("<p>x</p>")
+    assert words in str(caught.value) and "\n" not in str(caught.value)
