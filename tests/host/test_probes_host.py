@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kbench.errors import EnvironmentProblem
-from kbench.explain.chains import clean
+from kbench.explain.chains import OTHER, by_stage, clean
 from kbench.host.local import LocalHost
 from kbench.measure import trial as trial_module
 from kbench.measure.bench import Bench, Benches
@@ -141,6 +141,9 @@ def test_samples_show_the_way_of_a_packet(stand: Stand, name: str, functions: se
         assert any(re.fullmatch(r"bpf_prog_[0-9a-f]{16}_xdp_forward", function) for function in found)
     if name == "af_packet":
         assert any("kb-af-packet" in cpu["user"] for cpu in read["cpus"])
+    for cpu in read["cpus"]:
+        counts = by_stage(cpu, "xdp")
+        assert counts.total() == cpu["samples"] and counts[OTHER] < 0.15 * cpu["samples"], counts
     after = run_trial(bench, setting, LOAD, purpose="rate", round_=1)
     assert "profiling" in after.probes["samples"]["absent"]
 

@@ -46,6 +46,9 @@ def test_run_proves_measures_and_reports(tmp_path: Path) -> None:
         assert trial.forwarded_pps and trial.forwarded_pps > 1000
         if trial.function == "drop":
             assert counters.forwarded == 0 and counters.dropped["policy"] > 0
+    sampled = [t for t in run.trials if "cpus" in t.probes.get("samples", {})]
+    assert {t.purpose for t in sampled} == {"profile"}, "scored trials must not be sampled"
+    assert {(t.function, t.datapath) for t in sampled} == {(t.function, t.datapath) for t in rates}
     latency = [t for t in run.trials if t.purpose == "latency"]
     assert {t.datapath for t in latency} == {"xdp", "af_packet", "kernel"}
     assert all(t.latency and t.latency.count == t.counters.forwarded for t in latency)

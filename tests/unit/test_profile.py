@@ -162,6 +162,14 @@ def test_trials_of_max_are_rounds_and_warm_ups() -> None:
     assert not of(steps, "max: latency", "xdp")
 
 
+def test_costly_probes_have_trials_of_their_own_once_a_case() -> None:
+    for duration_s, longest_s in ((0.1, 0.75), (2.0, 2.0)):
+        options = Options(functions=("forward",), duration_s=duration_s, latency=False)
+        steps = [s for s in schedule(planned(options), options) if s.what == "max: profile"]
+        assert [s.datapath for s in steps] == list(HOST.datapaths)
+        assert {(s.trials, s.trials_at_most, s.seconds_each) for s in steps} == {(2, 6, longest_s)}
+
+
 def test_rfc2544_latency_takes_twenty_times_two_minutes() -> None:
     options, given = rfc(frame_bytes=(64,))
     (step,) = of(schedule(planned(options), options, given), "latency", "xdp")
