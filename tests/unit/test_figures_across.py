@@ -194,5 +194,5 @@ def test_files_are_valid_and_stand_alone(tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"can't write figures into .*file.*name another directory"):
+    with pytest.raises(StoreError, match=r"can.t write .*name another file"):
         write_files(charts("x", comparison(), Methods()), tmp_path / "file")

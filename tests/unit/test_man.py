@@ -71,7 +71,9 @@ def test_defaults_are_the_same() -> None:
 
 def test_exit_codes_are_the_same() -> None:
     classes = [errors.KbenchError, *errors.KbenchError.__subclasses__()]
-    codes = {0, errors.INTERRUPTED_EXIT_CODE, *(cls.exit_code for cls in classes)}
+    others = {value for name, value in vars(errors).items() if name.endswith("_EXIT_CODE")}
+    assert len(others) == 3
+    codes = {0, *others, *(cls.exit_code for cls in classes)}
     status = man_text().split(".SH EXIT STATUS")[1].split(".SH ENVIRONMENT")[0]
     assert {int(code) for code in re.findall(r"^\.B (\d+)$", status, re.MULTILINE)} == codes
     assert {

@@ -64,10 +64,7 @@ def _plot(axes: Axes, rows: Sequence[Change]) -> None:
             markerfacecolor=colour if claimed else "none",
         )  # fmt: skip
         if claimed:
-            axes.annotate(
-                "better" if item.better else "worse", (max(high or 0, item.ratio.value), y), xytext=(5, 0),
-                textcoords="offset points", va="center", fontsize=8, fontweight="bold",
-            )  # fmt: skip
+            _said(axes, y, item)
     axes.axvline(1, color=ink(), linewidth=1, zorder=2)
     _scale(axes, rows)
     labels = [_label(item) for item in rows]
@@ -77,6 +74,16 @@ def _plot(axes: Axes, rows: Sequence[Change]) -> None:
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", linewidth=0.6)
     axes.set_xlabel("HEAD / BASE (log scale)")
+
+
+def _said(axes: Axes, y: int, item: Change) -> None:
+    """What a claimed change is, on the side away from 1."""
+    more = item.ratio.value > 1
+    axes.annotate(
+        "better" if item.better else "worse",
+        ((item.ratio.high if more else item.ratio.low) or item.ratio.value, y), xytext=(6 if more else -6, 0),
+        textcoords="offset points", ha="left" if more else "right", va="center", fontsize=8, fontweight="bold",
+    )  # fmt: skip
 
 
 def _label(item: Change) -> str:
@@ -91,14 +98,15 @@ def _scale(axes: Axes, rows: Sequence[Change]) -> None:
         for end in (item.ratio.low, item.ratio.high, item.ratio.value, 1 + item.resolution)
         if end is not None and end > 0
     ]  # fmt: skip
-    reach = min(math.log(20), max(abs(math.log(end)) for end in ends) * 1.15)
-    right = reach * (1.25 if any(item.better is not None for item in rows) else 1)
+    claimed = any(item.better is not None for item in rows)
+    # Room for a word beside the outermost.
+    reach = min(math.log(20), max(abs(math.log(end)) for end in ends) * (1.5 if claimed else 1.15))
     axes.set_xscale("log")
-    axes.set_xlim(math.exp(-reach), math.exp(right))
-    near = [tick for tick in TICKS if -reach <= math.log(tick) <= right]
+    axes.set_xlim(math.exp(-reach), math.exp(reach))
+    near = [tick for tick in TICKS if abs(math.log(tick)) <= reach]
     kept: list[float] = [1.0]
     for tick in sorted(near, key=lambda t: -abs(math.log(t))):
-        if all(abs(math.log(tick / other)) >= (reach + right) / MOST_TICKS for other in kept):
+        if all(abs(math.log(tick / other)) >= 2 * reach / MOST_TICKS for other in kept):
             kept.append(tick)
     axes.set_xticks(sorted(kept))
     axes.xaxis.set_minor_locator(NullLocator())

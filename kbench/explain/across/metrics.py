@@ -10,7 +10,7 @@ from typing import Literal
 
 from kbench.explain import stats
 from kbench.explain.across.result import Metric, Work
-from kbench.explain.answer import number, rate, share
+from kbench.explain.answer import number, rate, share, time_ns
 from kbench.explain.compare import compare, usable
 from kbench.explain.comparison import EXACT_RESOLUTION, WALL_RESOLUTION, Comparison, Row
 from kbench.explain.findings import Found, findings
@@ -278,6 +278,6 @@ def shown(figure_of: Metric, value: float) -> str:
     """A figure in its unit."""
     if figure_of in ("rate", "ndr", "pdr", "throughput"):
         return rate(value)
-    if figure_of == "instructions":
-        return number(value)
-    return f"{number(value)} ns"
+    if figure_of in ("p50", "p99"):
+        return time_ns(value)
+    return number(value) if figure_of == "instructions" else f"{number(value)} ns"

@@ -49,6 +49,7 @@ def _page(result: AcrossResult, *, paged: bool) -> str:
     context: dict[str, Any] = {
         "result": result,
         "headline": words.headline(result),
+        "worse": [f"{words.spoken(item)}, on {item.work}" for item in result.worse],
         "causes": words.causes(result),
         "how_sure": words.how_sure(result),
         "differences": _differences(result) if result.differences else None,

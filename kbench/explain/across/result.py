@@ -38,7 +38,7 @@ WORDS: dict[Metric, Word] = {
     "ndr": Word("NDR", "packets/s", True, "faster", "slower"),
     "pdr": Word("PDR", "packets/s", True, "faster", "slower"),
     "throughput": Word("throughput", "packets/s", True, "faster", "slower"),
-    "cpu-at-load": Word("DUT CPU time at load", "ns/packet", False, "more", "less"),
+    "cpu-at-load": Word("DUT CPU time", "ns/packet", False, "more", "less"),
 }
 """In the order in which they are shown."""
 

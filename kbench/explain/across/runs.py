@@ -24,7 +24,6 @@ DRIFT = (
 NO_SOURCES = (
     "A run does not tell which sources its datapaths were built of: it was made before kbench recorded that."
 )
-SAME_SOURCES = "Both runs' datapaths were built of the same sources: what changed is not the datapaths' code."
 Key = tuple[Work, str, Metric]
 
 ALIKE = 3
@@ -114,8 +113,6 @@ def _caveats(base: Run, head: Run, result: AcrossResult) -> list[str]:
     wall = [c for c in result.changes if c.kind == "wall"]
     if result.same_sources is None:
         found.append(NO_SOURCES)
-    elif result.same_sources and any(c.better is not None for c in result.changes):
-        found.append(SAME_SOURCES)
     found += _all_alike(wall)
     if wall and any(facts.at(run.facts.get("host", {}), ("virtualization",)) for run in (base, head)):
         found.append(DRIFT)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kbench.explain.across.metrics import Figure
-from kbench.explain.across.ratios import TOPOLOGY_SD, ratio
+from kbench.explain.across.ratios import ratio
 from kbench.explain.across.result import WORDS, Change, Metric
 from kbench.explain.answer import rate
 from kbench.explain.stats import Claim, claim
@@ -66,8 +66,6 @@ def change(base: Figure, head: Figure, level: float) -> Change | str:
         notes.append(f"{limited} is at the generator's limit: the change is at least this")
     elif said.outcome == "not enough data":
         said = dataclasses.replace(said, more=more, unit="repeat" if head.noun == "repeat" else "block")
-    if made.reason == "one topology":
-        notes.append(f"one topology in a run: +-{TOPOLOGY_SD * 100:g} % (sd) for others is in the interval")
     word = WORDS[base.metric]
     work = head.work
     return Change(

@@ -15,29 +15,32 @@ def headline(result: AcrossResult) -> str:
     counts, total = result.counts, len(result.changes)
     if not total:
         return "Not one figure of the two runs can be judged."
-    said = []
-    if counts["worse"]:
-        said.append(f"{_figures(counts['worse'])} worse")
-    if counts["better"]:
-        said.append(f"{_figures(counts['better'])} better")
+    said = [f"{_are(counts[state])} {state}" for state in ("worse", "better") if counts[state]]
     if counts["no change"]:
         beyond = max(c.claim.beyond or 0.0 for c in result.changes if c.claim.outcome == "no change")
-        said.append(f"{_figures(counts['no change'])} unchanged, none beyond {beyond * 100:.2g} %")
+        said.append(f"{_are(counts['no change'])} unchanged (none beyond {beyond * 100:.2g} %)")
     if counts["not enough data"]:
-        said.append(f"of {counts['not enough data']} there is not enough data")
-    return f"Of {total} figures {join(said)}." if total > 1 else f"Of a single figure: {join(said)}."
+        said.append(f"of {counts['not enough data']} nothing can be said yet")
+    return f"{total} figure{'' if total == 1 else 's'} compared: {join(said)}."
 
 
-def _figures(count: int) -> str:
+def _are(count: int) -> str:
     return f"{count} {'is' if count == 1 else 'are'}"
 
 
 def causes(result: AcrossResult) -> str:
     """What else than the code under test may be behind a change."""
     names = list(dict.fromkeys(d.cause for d in result.differences))
+    claimed = any(c.better is not None for c in result.changes)
+    if result.same_sources:
+        so = ", so what changed is not their code" if claimed else ""
+        return f"{_differ(names, claimed)} The datapaths' sources are the same in both{so}."
+    return _differ(names, claimed)
+
+
+def _differ(names: list[str], claimed: bool) -> str:
     if not names:
         return "Nothing else that is recorded differs between the runs."
-    claimed = any(c.better is not None for c in result.changes)
     end = "each a possible cause of what changed" if claimed else "each could hide or make a change"
     return f"The runs differ in more than their figures: {join(names)}; {end}."
 

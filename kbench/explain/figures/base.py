@@ -36,7 +36,7 @@ STYLES: dict[str, tuple[str, str, LineStyle]] = {
     "tc": ("#d18f00", "v", (0, (9, 2))),
     "af_xdp": ("#3fa5d8", "P", (0, (2.5, 1.2))),
     "dpdk": ("#c4689a", "X", (0, (6, 1.5, 1, 1.5, 1, 1.5))),
-    "nftables": ("#a89a00", "p", (0, (1, 3))),
+    "nftables": ("#a89a00", "p", (0, (9, 1.5, 3, 1.5))),
 }
 _OTHER_COLOURS = ("#9467bd", "#8c564b", "#7f9b3a", "#b5495b", "#4f7cac")
 _OTHER_MARKERS = ("*", "h", "<", ">", "d", "H", "8")
@@ -115,7 +115,7 @@ class Chart:
             "font.sans-serif": ["DejaVu Sans"], "font.size": 10, "text.color": ink, "axes.labelcolor": ink,
             "axes.edgecolor": faint, "xtick.color": ink, "ytick.color": ink, "grid.color": faint,
             "hatch.linewidth": 0.5, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-            "text.parse_math": False,
+            "axes.facecolor": "none", "text.parse_math": False,
         }  # fmt: skip
         with mpl.rc_context(settings):
             figure = Figure(figsize=(WIDTH_IN, self.height_in), layout="constrained")
