@@ -23,7 +23,7 @@ TOPICS: dict[Metric, Topic] = {
 }  # fmt: skip
 TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 1.0,
          1.002, 1.005, 1.01, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)  # fmt: skip
-MOST_TICKS = 7
+MOST_TICKS = 11
 
 
 def charts(result: AcrossResult) -> list[Chart]:
@@ -87,7 +87,8 @@ def _said(axes: Axes, y: int, item: Change) -> None:
 
 
 def _label(item: Change) -> str:
-    text = f"{item.datapath} {WORDS[item.metric].name}"
+    load = " at load" if item.metric == "cpu-at-load" else ""
+    text = f"{item.datapath} {WORDS[item.metric].name}{load}"
     return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
