@@ -28,7 +28,7 @@ def _processes() -> set[str]:
     found = set()
     for path in Path("/proc").glob("[0-9]*/comm"):
         try:
-            name = path.read_text().strip()
+            name = path.read_text(errors="replace").strip()
         except OSError:
             continue
         if name.startswith(("kb-", "qemu-system")):
