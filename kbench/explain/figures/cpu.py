@@ -31,10 +31,10 @@ from kbench.explain.stats import Estimate
 
 STATE_STYLES = {
     "user": ("#009e73", "---"),
-    "system": ("#0080c8", "////"),
-    "irq": ("#c4689a", "xxxx"),
+    "system": ("#56b4e9", "////"),
+    "irq": ("#cc79a7", "xxxx"),
     "softirq": ("#d55e00", "\\\\\\\\"),
-    "steal": ("#a89a00", "++++"),
+    "steal": ("#f0e442", "++++"),
     "idle": ("#808080", ""),
 }
 MOST_BARS = 24

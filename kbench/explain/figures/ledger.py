@@ -19,8 +19,8 @@ SMALL = 0.005
 LEAST_WIDTH = 0.006
 ROOM_FOR_WORDS = 0.09
 MOST_TOLD = 8
-DROPPED = (("#0080c8", "///"), ("#3fa5d8", "\\\\\\"), ("#4f7cac", "---"), ("#9fc5e8", "|||"))
-LOST = (("#d55e00", "xxx"), ("#d18f00", "+++"), ("#c4689a", "////"), ("#b5495b", "||||"), ("#8c564b", "----"))
+DROPPED = (("#56b4e9", "///"), ("#3fa5d8", "\\\\\\"), ("#4f7cac", "---"), ("#9fc5e8", "|||"))
+LOST = (("#d55e00", "xxx"), ("#e69f00", "+++"), ("#cc79a7", "////"), ("#b5495b", "||||"), ("#8c564b", "----"))
 
 
 def shares(ledger: Ledger) -> dict[str, float]:
@@ -59,10 +59,10 @@ def ledger(name: str, comparison: Comparison) -> Chart | None:
     if not rows:
         return None
     fates = _in_order([parts for _, parts, _ in rows])
-    looks = _looks(fates)
     labels = [label(fate, width=24, lines=2) for fate in fates]
 
     def plot(axes: Axes) -> None:
+        looks = _looks(fates)
         for y, (_, parts, _) in enumerate(rows):
             drawn = widths(parts)
             left = 0.0
@@ -128,8 +128,8 @@ def _in_order(rows: Sequence[Mapping[str, float]]) -> list[str]:
 
 
 def _looks(fates: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and hatch of each fate."""
-    found = {FORWARDED: ("#009e73", ""), UNEXPLAINED: ("#707070", "XXXX")}
+    """Colour and hatch of each fate; what nobody explains is as dark as the text. Only within `Chart.plot`."""
+    found = {FORWARDED: ("#009e73", ""), UNEXPLAINED: (ink(), "")}
     for start, palette in (("dropped:", DROPPED), ("lost:", LOST)):
         mine = [fate for fate in fates if fate.startswith(start)]
         for n, fate in enumerate(mine):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import re
-import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -41,11 +40,15 @@ def _clean(text: str) -> str:
 
 
 def label(name: str, width: int = 20, lines: int = 3) -> str:
-    """A datapath's name on several lines if it is long. The text alternative has it in full."""
-    found = textwrap.wrap(_clean(name), width) or ["?"]
-    if len(found) > lines:
-        found = [*found[: lines - 1], f"{found[lines - 1][: width - 1]}\N{HORIZONTAL ELLIPSIS}"]
-    return "\n".join(found)
+    """A datapath's name on several lines if it is long, and shortened near its end where that is not enough.
+
+    Versions of the same name still differ then; the text alternative has it in full.
+    """
+    clean = _clean(name).strip() or "?"
+    if len(clean) > width * lines:
+        tail = width // 2
+        clean = f"{clean[: width * lines - tail - 1]}\N{HORIZONTAL ELLIPSIS}{clean[-tail:]}"
+    return "\n".join(clean[at : at + width] for at in range(0, len(clean), width))
 
 
 def labelled(name: str, more: str) -> str:
@@ -68,20 +71,18 @@ def spoken(estimate: Estimate, words: Callable[[float], str]) -> str:
     return f" ({words(estimate.low)} to {words(estimate.high)})"
 
 
-def whiskers(axes: Axes, y: float, figure: Estimate, colour: str) -> None:
-    """The interval of `figure` as a horizontal bar."""
+def middle(axes: Axes, y: float, datapath: str, figure: Estimate, words: str) -> None:
+    """The large mark of a row, with its interval and its value in words above.
+
+    The whiskers are on the mark and taller than it: a narrow interval is seen as well.
+    """
+    colour, marker, _ = style(datapath)
+    axes.plot(figure.value, y, marker=marker, color=colour, markersize=9, zorder=4)
     if figure.low is not None and figure.high is not None:
         axes.errorbar(
             figure.value, y, xerr=[[max(0.0, figure.value - figure.low)], [max(0.0, figure.high - figure.value)]],
-            color=colour, capsize=5, elinewidth=2, capthick=2, zorder=3,
+            color=ink(), capsize=6, elinewidth=1, capthick=1, zorder=5,
         )  # fmt: skip
-
-
-def middle(axes: Axes, y: float, datapath: str, figure: Estimate, words: str) -> None:
-    """The large mark of a row, with its interval and its value in words above."""
-    colour, marker, _ = style(datapath)
-    whiskers(axes, y, figure, colour)
-    axes.plot(figure.value, y, marker=marker, color=colour, markersize=9, zorder=4)
     axes.annotate(
         words, (figure.value, y), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=9
     )
@@ -193,7 +194,9 @@ def thinned(values: Sequence[float], log: bool, width: Callable[[float], int]) -
         return abs(inches[one] - inches[other]) >= (needs[one] + needs[other]) / 2
 
     kept = [0, len(ordered) - 1]
-    for n in range(1, len(ordered) - 1):
-        if len(kept) < MOST_TICKS and all(clear(n, other) for other in kept):
-            kept.append(n)
+    while len(kept) < MOST_TICKS:
+        room = [n for n in range(len(ordered)) if all(clear(n, other) for other in kept)]
+        if not room:
+            break
+        kept.append(max(room, key=lambda n: min(abs(inches[n] - inches[other]) for other in kept)))
     return [ordered[n] for n in sorted(kept)]

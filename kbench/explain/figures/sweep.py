@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    EngFormatter,
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    NullFormatter,
+    NullLocator,
+)
 
 from kbench.explain.answer import number, rate, share
 from kbench.explain.comparison import Comparison, Row
@@ -186,6 +193,9 @@ def _value_axis(axes: Axes, lines: Sequence[_Line], exact: bool) -> None:
     unit = "guest instructions per packet" if exact else "packets per second"
     if log:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(
+            LogLocator(subs=(1, 2, 5) if max(medians) < 1000 * min(medians) else (1,))
+        )
         axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.set_ylim(0, None)
