@@ -123,7 +123,9 @@ def by_stage(cpu: dict[str, Any], generator: str) -> Counter[str]:
     for chain, count in cpu["chains"]:
         thread, *functions = chain.split(";")
         counts[stage_of_chain(thread, functions, generator)] += int(count)
-    counts[OTHER] += int(cpu["other"])
+    for thread, count in cpu["other"].items():
+        takes_part = thread.startswith(GENERATORS + DUT_THREADS) and thread not in HELPERS
+        counts[OTHER if takes_part else NOT_OURS] += int(count)
     return counts
 
 

@@ -100,10 +100,13 @@ def _stages(trial: Trial) -> Stages | str:
     if not trial.counters.handled:
         return "no packet was handled"
     counts = {int(cpu["cpu"]): by_stage(cpu, trial.generator) for cpu in read["cpus"]}
-    own = {cpu: sum(n for key, n in found.items() if key in TITLES) for cpu, found in counts.items()}
+    # A paced generator is always busy, and one with a CPU of its own says nothing of the DUT's.
+    saturated = trial.load_pps is None and trial.placement == "same"
+    keys = [key for key in TITLES if key != GENERATOR or saturated]
+    own = {cpu: sum(found[key] for key in keys) for cpu, found in counts.items()}
     total_ns = {cpu: _cpu_ns(trial, cpu, own[cpu], found.total()) for cpu, found in counts.items()}
     made = []
-    for key in TITLES:
+    for key in keys:
         seen = sum(found[key] for found in counts.values())
         if not seen:
             continue
@@ -128,19 +131,19 @@ def _stages(trial: Trial) -> Stages | str:
 def _cpu_ns(trial: Trial, cpu: int, own: int, samples: int) -> float:
     """CPU time per packet of one CPU, `own` of its `samples` being on a packet's way.
 
-    By the trial's account where it has one: on the generator's CPU the window over the packets offered, beside it a
-    program's thread over those handled (`measure.trial`). It has none on a CPU that was not saturated, or not the
-    testbed's alone; then it is the time of the samples over the same packets, which leaves idling and others out.
+    By the trial's account where it has one: on the generator's CPU the window over the packets offered, beside it
+    a program's thread over those handled (`measure.trial`). It has none at a given load, on two CPUs, and on one
+    that was not the testbed's alone; then it is the time of the samples, which leaves idling and others out.
     """
     cpus: dict[str, Any] = trial.raw["cpus"]
-    with_generator = cpu == cpus["generator"]
+    shared = trial.placement == "same" and cpu == cpus["generator"]
     gross_ns, window_ns = trial.cpu_ns_per_packet, trial.duration_s * 1e9 / trial.counters.offered
     if trial.placement == "split" or gross_ns is None:
-        packets = trial.counters.offered if with_generator else trial.counters.handled
+        packets = trial.counters.offered if shared else trial.counters.handled
         return _share(own, samples) * float(trial.probes["samples"]["elapsed_ns"]) / packets
     if cpus["receive"] == cpus["application"]:
         return gross_ns
-    return window_ns if with_generator else gross_ns - window_ns
+    return window_ns if shared else gross_ns - window_ns
 
 
 def _share(count: int, of: int) -> float:

@@ -138,7 +138,7 @@ class Block:
     def profile(self, load: Load) -> None:
         """A trial each for every probe that slows a datapath down: kept, never scored."""
         for number, probe in enumerate(probe for probe in PROBES if probe.costly):
-            lasting = dataclasses.replace(load, duration_s=max(load.duration_s, probe.profile_s))
+            lasting = dataclasses.replace(load, duration_s=probe.profile_s or load.duration_s)
             for bench in self.benches:
                 make = partial(
                     run_trial,

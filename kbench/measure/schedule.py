@@ -169,7 +169,7 @@ def _maximum(part: Part, case: Case, names: list[str], options: Options) -> Iter
         step = _step(part, case, name, "max", SECTIONS["max"], options.rounds, warm_ups + rounds, most,
                      options.duration_s, 0.0, options.blocks * BLOCK_S, note)  # fmt: skip
         yield Step(**{**vars(step), "seconds_at_most": step.seconds_at_most + more_s})
-    lasting = [max(options.duration_s, probe.profile_s) for probe in PROBES if probe.costly]
+    lasting = [probe.profile_s or options.duration_s for probe in PROBES if probe.costly]
     cost = Cost(len(lasting), sum(lasting))
     for name in names:
         yield _step(part, case, name, "max: profile", "kbench's own", 1, cost, cost * ATTEMPTS, max(lasting), 0.0,

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from kbench.host.base import Process
 from kbench.host.local import LocalHost
 
 HARDWARE = ["cycles", "instructions", "cache-references", "cache-misses", "branches", "branch-misses"]
@@ -141,32 +142,46 @@ def test_bpf_run_time_leaves_the_sysctl_alone(local_host: LocalHost) -> None:
 # --- Samples ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def busy(tmp_path: Path) -> Generator[str, None, None]:
-    """A process that does nothing but compute on CPU 1; its thread's name."""
-    (tmp_path / "busy-loop").symlink_to("/bin/sh")
-    loop = subprocess.Popen([tmp_path / "busy-loop", "-c", "while :; do :; done"])
+@contextmanager
+def busy_loop(directory: Path, name: str) -> Generator[None, None, None]:
+    """A process of that name that does nothing but compute on CPU 1."""
+    program = directory / name
+    program.symlink_to("/bin/sh")
+    loop = subprocess.Popen([program, "-c", "while :; do :; done"])
     try:
         os.sched_setaffinity(loop.pid, {1})
-        yield "busy-loop"
+        yield
     finally:
         loop.kill()
         loop.wait(timeout=10)
 
 
+def sampled_often(perf: Process, name: str) -> int:
+    """Samples of a busy thread, once there are fifty; fewer if there are never so many."""
+    for _ in range(100):
+        (cpu,) = perf.snapshot()["cpus"]
+        if cpu["user"].get(name, 0) >= 50:
+            break
+        time.sleep(0.1)
+    return int(cpu["user"].get(name, 0))
+
+
 def sampled(cpu: dict[str, Any]) -> int:
     """All that is told of one CPU's samples."""
-    return int(sum(cpu["user"].values()) + sum(count for _, count in cpu["chains"]) + cpu["other"])
+    return int(
+        sum(cpu["user"].values()) + sum(count for _, count in cpu["chains"]) + sum(cpu["other"].values())
+    )
 
 
-def test_samples_are_of_what_runs(local_host: LocalHost, busy: str) -> None:
+def test_samples_are_of_what_runs(local_host: LocalHost, tmp_path: Path) -> None:
     perf = local_host.start([local_host.program("kb-perf"), "--sample", "--cpu", "1", "--hz", "999"])
     assert perf.ready["cpus"] == [1] and perf.ready["hz"] == 999
     assert perf.ready["sampled"] in ("cycles", "cpu-clock")
     assert ("cycles" in perf.ready["absent"]) == (perf.ready["sampled"] == "cpu-clock")
-    while (cpu := perf.snapshot()["cpus"][0])["user"].get(busy, 0) < 50:
-        time.sleep(0.1)
-    assert cpu["cpu"] == 1 and cpu["lost"] == 0 and sampled(cpu) == cpu["samples"]
+    with busy_loop(tmp_path, "busy-loop"):
+        assert sampled_often(perf, "busy-loop") >= 50
+    (cpu,) = perf.snapshot()["cpus"]
+    assert cpu["cpu"] == 1 and sampled(cpu) == cpu["samples"]
     perf.reset()
     last = perf.stop()
     assert last is not None and sampled(last["cpus"][0]) == last["cpus"][0]["samples"]
@@ -185,6 +200,12 @@ def test_idle_cpus_and_functions_have_names(local_host: LocalHost) -> None:
     assert all(";do_idle" in chain for chain in chains if chain.startswith("[idle];"))
     names = {name for chain in chains for name in chain.split(";")[1:]}
     assert len(names - {"[unknown]"}) > 0.9 * len(names)
+
+
+def test_names_of_threads_stay_text(local_host: LocalHost, tmp_path: Path) -> None:
+    with busy_loop(tmp_path, os.fsdecode(b'a;"b\xff\x01')):
+        perf = local_host.start([local_host.program("kb-perf"), "--sample", "--cpu", "1"])
+        assert sampled_often(perf, 'a?"b??') > 0
 
 
 def test_a_killed_sampler_leaves_nothing(local_host: LocalHost) -> None:

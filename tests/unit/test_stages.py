@@ -111,8 +111,8 @@ CHAINS = [
 
 def read(cpu: int = 0, **more: Any) -> dict[str, Any]:
     """One CPU's samples, as kb-perf prints them."""
-    found: dict[str, Any] = {"cpu": cpu, "lost": 0, "user": {}, "chains": [], "other": 0} | more
-    total = sum(found["user"].values()) + sum(n for _, n in found["chains"]) + found["other"]
+    found: dict[str, Any] = {"cpu": cpu, "lost": 0, "user": {}, "chains": [], "other": {}} | more
+    total = sum(found["user"].values()) + sum(n for _, n in found["chains"]) + sum(found["other"].values())
     return found | {"samples": total}
 
 
@@ -164,8 +164,9 @@ def test_the_table_names_each_function_once() -> None:
 
 
 def test_every_sample_of_a_cpu_has_a_stage() -> None:
-    counts = by_stage(read(chains=[(f"{POLL};veth_xdp_rcv", 3)], user={"python": 2}, other=4), "xdp")
-    assert counts == {LINK: 3, NOT_OURS: 2, OTHER: 4}
+    rare = {"python": 1, "kb-offer-xdp": 5, "kb-af-packet": 4}
+    counts = by_stage(read(chains=[(f"{POLL};veth_xdp_rcv", 3)], user={"python": 2}, other=rare), "xdp")
+    assert counts == {LINK: 3, NOT_OURS: 3, OTHER: 9}
 
 
 def test_stages_share_out_the_trial_s_time() -> None:
@@ -215,6 +216,13 @@ def test_a_cpu_that_was_not_saturated_is_told_by_the_samples_own_time_too() -> N
         profiled("xdp", XDP, cpu_ns_per_packet=None, problems=["no CPU time per packet: CPU 0 idled"])
     )
     assert item.gross_ns == pytest.approx(1000 / 1307 * 800e6 / 1_000_000)
+
+
+def test_a_generator_that_paces_itself_is_no_stage() -> None:
+    (item,) = found(profiled("xdp", XDP, cpu_ns_per_packet=None, load_pps=200_000.0))
+    assert [stage.key for stage in item.stages] == [LINK, PROGRAM, SINK]
+    assert item.left_out == 307 + 550
+    assert item.gross_ns == pytest.approx(450 / 1307 * 800e6 / 1_000_000)
 
 
 def test_what_has_no_stages_says_why() -> None:

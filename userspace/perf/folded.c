@@ -9,6 +9,7 @@
 
 struct chain {
 	char *text;
+	size_t name; /* of the thread */
 	uint64_t count;
 };
 
@@ -32,15 +33,13 @@ static int by_count(const void *a, const void *b)
 static char *folded(const struct sample *sample)
 {
 	const uint64_t *chain = &samples.words[sample->first];
-	const char *name = samples.names[sample->name];
 	char *text = NULL;
 	size_t len, i;
 	FILE *out = open_memstream(&text, &len);
 
 	if (!out)
 		kb_die(KB_EXIT_FAILED, "out of memory");
-	for (; *name; name++)
-		fputc(*name == ';' ? ':' : *name, out);
+	fputs(samples.names[sample->name], out);
 	for (i = sample->depth; i--;) {
 		fputc(';', out);
 		/* Callers are known by where their callee returns to, which may be the next one's
@@ -62,7 +61,8 @@ static struct chain *chains_of(size_t watched, size_t *count)
 		kb_die(KB_EXIT_FAILED, "out of memory");
 	for (i = 0; i < samples.count; i++)
 		if (samples.at[i].watched == watched && !samples.at[i].user)
-			all[made++] = (struct chain){ folded(&samples.at[i]), 1 };
+			all[made++] =
+				(struct chain){ folded(&samples.at[i]), samples.at[i].name, 1 };
 	qsort(all, made, sizeof(*all), by_text);
 	for (i = 0; i < made; i++) {
 		if (kept && !strcmp(all[kept - 1].text, all[i].text)) {
@@ -77,37 +77,40 @@ static struct chain *chains_of(size_t watched, size_t *count)
 	return all;
 }
 
-static void user_json(size_t watched)
+/* An object of the threads' names with their counts, without zeros. */
+static void names_json(const char *key, const uint64_t *by_name)
 {
-	uint64_t *by_name = calloc(samples.name_count + 1, sizeof(*by_name));
 	size_t i;
 
-	if (!by_name)
-		kb_die(KB_EXIT_FAILED, "out of memory");
-	for (i = 0; i < samples.count; i++)
-		if (samples.at[i].watched == watched && samples.at[i].user)
-			by_name[samples.at[i].name]++;
-	kb_json_obj_begin("user");
+	kb_json_obj_begin(key);
 	for (i = 0; i < samples.name_count; i++)
 		if (by_name[i])
 			kb_json_u64(samples.names[i], by_name[i]);
 	kb_json_obj_end();
-	free(by_name);
 }
 
 static void cpu_json(size_t watched)
 {
+	uint64_t *user = calloc(samples.name_count + 1, sizeof(*user));
+	uint64_t *other = calloc(samples.name_count + 1, sizeof(*other));
+	uint64_t taken = 0;
+	struct chain *chains;
 	size_t count, i;
-	struct chain *chains = chains_of(watched, &count);
-	uint64_t taken = 0, other = 0;
 
-	for (i = 0; i < samples.count; i++)
-		taken += samples.at[i].watched == watched;
+	if (!user || !other)
+		kb_die(KB_EXIT_FAILED, "out of memory");
+	for (i = 0; i < samples.count; i++) {
+		if (samples.at[i].watched != watched)
+			continue;
+		taken++;
+		user[samples.at[i].name] += samples.at[i].user;
+	}
 	kb_json_obj_begin(NULL);
 	kb_json_u64("cpu", (uint64_t)samples.cpus->cpu[watched]);
 	kb_json_u64("samples", taken);
 	kb_json_u64("lost", samples.lost[watched]);
-	user_json(watched);
+	names_json("user", user);
+	chains = chains_of(watched, &count);
 	kb_json_arr_begin("chains");
 	for (i = 0; i < count; i++) {
 		if (i < MAX_CHAINS) {
@@ -116,14 +119,16 @@ static void cpu_json(size_t watched)
 			kb_json_u64(NULL, chains[i].count);
 			kb_json_arr_end();
 		} else {
-			other += chains[i].count;
+			other[chains[i].name] += chains[i].count;
 		}
 		free(chains[i].text);
 	}
 	kb_json_arr_end();
-	kb_json_u64("other", other);
+	names_json("other", other);
 	kb_json_obj_end();
 	free(chains);
+	free(user);
+	free(other);
 }
 
 void samples_json(void)

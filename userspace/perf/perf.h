@@ -45,7 +45,7 @@ void bpf_stats_reset(void);
 void bpf_stats_json(void);
 
 #define DEFAULT_SAMPLE_HZ 3999 /* in no step with the kernel's timer */
-#define MAX_CHAINS 400	       /* printed per CPU; samples of others are counted together */
+#define MAX_CHAINS 600	       /* printed per CPU; samples of others are counted by thread */
 #define THREAD_NAME_BYTES 16
 
 /* One sample: `depth` addresses from words[first] on, the innermost first; none of user space. */

@@ -50,15 +50,21 @@ static void *grown(void *at, size_t count, size_t *room, size_t bytes)
 	return at;
 }
 
-static size_t name_index(const char *name)
+/* Threads call themselves what they like; it is to stay a line of text, and a part of a chain. */
+static size_t name_index(const char *given)
 {
+	char name[THREAD_NAME_BYTES];
 	size_t i;
 
+	snprintf(name, sizeof(name), "%s", given);
+	for (i = 0; name[i]; i++)
+		if (name[i] < ' ' || name[i] > '~' || name[i] == ';')
+			name[i] = '?';
 	for (i = 0; i < samples.name_count; i++)
 		if (!strcmp(samples.names[i], name))
 			return i;
 	samples.names = grown(samples.names, samples.name_count, &name_room, THREAD_NAME_BYTES);
-	snprintf(samples.names[samples.name_count], THREAD_NAME_BYTES, "%s", name);
+	memcpy(samples.names[samples.name_count], name, sizeof(name));
 	return samples.name_count++;
 }
 

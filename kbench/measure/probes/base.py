@@ -22,8 +22,8 @@ class Probe(ABC):
     name: ClassVar[str]
     costly: ClassVar[str | None] = None
     """What it costs the datapath, if it does: then it runs only in trials of its own (``profile``), never scored."""
-    profile_s: ClassVar[float] = 0.0
-    """How long such a trial lasts at least."""
+    profile_s: ClassVar[float | None] = None
+    """How long such a trial lasts; None: as long as the others."""
 
     def __init__(self, bench: Bench, setting: Setting) -> None:
         self.bench = bench
