@@ -211,3 +211,13 @@ def test_a_functional_comparison_has_its_ledger_only() -> None:
         row.figure = row.dut_ns = row.latency = None
         row.cpus = {}
     assert [chart.name for chart in charts("x", functional, Methods())] == ["x-ledger"]
+
+
+def test_without_an_interval_the_note_says_why() -> None:
+    few = comparison(datapaths=("xdp",), rounds=4)
+    assert "no interval: " in charts("x", few, Methods())[0].note
+    assert (
+        "interval needs" in charts("x", few, Methods())[0].note
+        and "whiskers" not in charts("x", few, Methods())[0].note
+    )
+    assert "whiskers: its 95 % interval" in charts("x", comparison(), Methods())[0].note

@@ -16,6 +16,7 @@ from kbench.explain.comparison import CPU_STATES, Comparison, Row
 from kbench.explain.figures.base import Chart, Topic, ink
 from kbench.explain.figures.marks import (
     AGGREGATED,
+    interval_note,
     label,
     labelled,
     middle,
@@ -96,7 +97,7 @@ def dut_time(name: str, comparison: Comparison) -> Chart | None:
     return _per_packet(
         name, "CPU time per packet", "DUT CPU ns per packet, generator subtracted",
         rows if comparison.kind == "wall" else [], _ns,
-        "Large mark: median over trials, whiskers: its 95 % interval, small marks: single trials.",
+        f"Large mark: median over trials; {interval_note(row.figure for row in rows)}; small marks: single trials.",
     )  # fmt: skip
 
 
@@ -106,21 +107,28 @@ def at_load(name: str, items: Sequence[CpuAtLoad]) -> list[Chart]:
     if not loads:
         return []
     at = rate(loads[0]) if len(loads) == 1 else f"{rate(loads[0])} to {rate(loads[-1])}"
-    note = f"Offered: {at}. Median over repeats, whiskers: its 95 % interval."
+    note = f"Offered: {at}. Median over repeats; "
     times = [_Dots(item.datapath, item.dut_ns) for item in items if item.dut_ns is not None]
     cycles = [_Dots(item.datapath, item.cycles) for item in items if item.cycles is not None]
-    receiving = [
-        f"{item.datapath} {_ns(item.receive_ns.value)}"
-        for item in items if item.receive_ns is not None and item.dut_ns is not None
-    ]  # fmt: skip
-    of_it = f" Of it, receiving alone takes: {join(receiving)}." if receiving else ""
+    receiving = {
+        i.datapath: _ns(i.receive_ns.value)
+        for i in items
+        if i.receive_ns is not None and i.dut_ns is not None
+    }
+    of_it = ""
+    if receiving:
+        # Into a bare drop there is no datapath yet: it is often the same reading for all.
+        alike = set(receiving.values())
+        words = [f"{name} {ns}" for name, ns in receiving.items()] if len(alike) > 1 else [*alike]
+        of_it = f" Of it, receiving alone takes {join(words)}."
     made = [
         _per_packet(
             name, "CPU time per packet at equal load", "DUT CPU ns per packet", times, _ns,
-            note + of_it,
+            f"{note}{interval_note(row.figure for row in times)}.{of_it}",
         ),
         _per_packet(
-            f"{name}-cycles", "Cycles per packet at equal load", "CPU cycles per packet", cycles, number, note
+            f"{name}-cycles", "Cycles per packet at equal load", "CPU cycles per packet", cycles, number,
+            f"{note}{interval_note(row.figure for row in cycles)}.",
         ),
     ]  # fmt: skip
     return [chart for chart in made if chart is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -69,6 +69,14 @@ def spoken(estimate: Estimate, words: Callable[[float], str]) -> str:
     if estimate.low is None or estimate.high is None:
         return ""
     return f" ({words(estimate.low)} to {words(estimate.high)})"
+
+
+def interval_note(figures: Iterable[Estimate]) -> str:
+    """What the whiskers are, or why there are none."""
+    figures = list(figures)
+    if any(figure.low is not None and figure.high is not None for figure in figures):
+        return "whiskers: its 95 % interval"
+    return f"no interval: {next((f.reason for f in figures if f.reason), 'none is known')}"
 
 
 def middle(axes: Axes, y: float, datapath: str, figure: Estimate, words: str) -> None:

@@ -13,6 +13,7 @@ from kbench.explain.comparison import Comparison
 from kbench.explain.figures.base import Chart, ink, style
 from kbench.explain.figures.marks import (
     AGGREGATED,
+    interval_note,
     label,
     labelled,
     middle,
@@ -55,7 +56,7 @@ def rates(name: str, comparison: Comparison) -> Chart | None:
         f"{r.datapath} {'at least ' if r.generator_limited else ''}{rate(figure.value)}{spoken(figure, rate)}"
         for r, figure in rows
     )
-    note = "Large mark: median, whiskers: its 95 % interval, small marks: single rounds."
+    note = f"Large mark: median; {interval_note(figure for _, figure in rows)}; small marks: single rounds."
     if any(r.outliers for r, _ in rows):
         note += " Rings: outliers, which stay in."
     if many:
@@ -135,7 +136,7 @@ def throughput(name: str, bounds: Sequence[Bound]) -> Chart | None:
         for b in bounds
     )
     note = "NDR: without loss; PDR: with at most the loss stated."
-    note += " Whiskers: 95 % interval, small marks: single searches."
+    note += f" Large mark: median; {interval_note(figure for _, figure in reached)}; small marks: single searches."
     if many:
         note += f" {AGGREGATED}"
     return Chart(
