@@ -172,7 +172,7 @@ def test_an_empty_run_beside_another_is_told_as_missing(run: Run, tmp_path: Path
 
 def test_an_unwritable_report_is_one_line(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="can't write the report"):
+    with pytest.raises(StoreError, match="can't write"):
         report.write_report([run], tmp_path / "file" / "report.html")
 
 

@@ -13,7 +13,7 @@ from kbench.explain.figures.base import Chart
 from kbench.explain.report import document
 from kbench.explain.report.page import page_html, page_pdf
 from kbench.explain.report.works import sweeps, works
-from kbench.store import Run, write_atomically
+from kbench.store import Run, write_document
 
 Format = Literal["html", "pdf"]
 
@@ -35,6 +35,11 @@ def figures(runs: Sequence[Run]) -> list[Chart]:
     return document.charts(done, sweeps(done))
 
 
+def file_name(runs: Sequence[Run]) -> str:
+    """What the page of these runs is called: after the run, of several after first and last."""
+    return "_".join(dict.fromkeys((runs[0].run_id, runs[-1].run_id))) + ".html"
+
+
 def write_report(runs: Sequence[Run], out: Path, formats: Sequence[Format] = ("html",)) -> list[Path]:
     """Write the report of `runs` and return its files.
 
@@ -44,24 +49,13 @@ def write_report(runs: Sequence[Run], out: Path, formats: Sequence[Format] = ("h
     """
     content = _document(runs)
     if out.is_dir():
-        ids = [runs[0].run_id, *([runs[-1].run_id] if len(runs) > 1 else [])]
-        out = out / f"{'_'.join(ids)}.html"
+        out = out / file_name(runs)
     written = []
     for form in dict.fromkeys(formats):
         page = page_html("report.html.j2", paged=form == "pdf", d=content)
         data = page_pdf(page) if form == "pdf" else page.encode("utf-8", "replace")
-        written.append(_write(out.with_suffix(f".{form}"), data))
+        written.append(write_document(out.with_suffix(f".{form}"), data))
     return written
-
-
-def _write(out: Path, data: bytes) -> Path:
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, data)
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise StoreError(f"can't write the report {out}: {why}; name another file for it") from error
-    return out
 
 
 def _document(runs: Sequence[Run]) -> document.Document:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kbench.explain import probed, sheets
+from kbench.explain import probed, sheets, stages
 from kbench.explain.answer import number, share
 from kbench.explain.comparison import Row
 from kbench.explain.grade import MEANING
@@ -47,13 +47,15 @@ def _cpu(id_: str, work: Work) -> Sub:
         tables.append(_per_packet(work, measured))
     found = work.methods.found
     at_load = sheets.cpu(found.cpu) if found is not None else None
-    for sheet in (at_load, probed.sheet(work.methods.probed)):
+    for sheet in (stages.sheet(work.stages), at_load, probed.sheet(work.methods.probed)):
         table = from_sheet(sheet, work.short) if sheet is not None else None
         if table is not None:
             tables.append(table)
         elif sheet is not None:
             notes += [typeset(note) for note in sheet.notes]
-    return Sub(id_, work.title, made.kind, work.about("cpu"), tables, notes)
+    everyone = [row.datapath for row in made.rows]
+    lacking = sheets.grouped(((f"no stages: {why}", name) for name, why in work.unsampled.items()), everyone)
+    return Sub(id_, work.title, made.kind, work.about("cpu"), tables, [*notes, *lacking])
 
 
 def _per_packet(work: Work, rows: Sequence[Row]) -> Table:

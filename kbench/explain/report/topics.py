@@ -221,8 +221,8 @@ def latency(works: Sequence[Work]) -> Topic:
     return topic(
         "latency",
         "Latency",
-        "From the generator's time stamp to the sink's, at a fixed rate that waits for nobody (open loop). The chart's"
-        " axis is the share of packets that took longer.",
+        "From the generator's time stamp to the sink's, at a fixed rate that waits for nobody (open loop). In the"
+        " chart each step of the axis is a tenth of the packets that are left.",
         "No latency was measured: kbench run --method latency does.",
         each("latency", works, _latency),
     )

@@ -12,8 +12,10 @@ from kbench.explain import figures
 from kbench.explain.answer import case_title, place, rate
 from kbench.explain.compare import compare
 from kbench.explain.comparison import Comparison
+from kbench.explain.figures import stages as stage_figures
 from kbench.explain.figures.base import Chart, Topic
 from kbench.explain.methods import Methods, beside
+from kbench.explain.stages import Stages, stages, why_not
 from kbench.model import Part
 from kbench.store import Run
 
@@ -29,6 +31,10 @@ class Work:
     """Of ids in the page and names of charts: a-z, 0-9 and hyphens; unique in the report."""
     comparison: Comparison
     methods: Methods
+    stages: list[Stages] = field(default_factory=list)
+    """Where a packet's CPU time goes, by datapath; with the first comparison of a case, as methods are."""
+    unsampled: dict[str, str] = field(default_factory=dict)
+    """Datapath -> why it has none."""
     charts: list[Chart] = field(default_factory=list)
 
     @property
@@ -76,15 +82,28 @@ def works(runs: Sequence[Run]) -> list[Work]:
     """All comparisons of all runs, in their order."""
     found: list[Work] = []
     taken: set[str] = set()
+    told: set[tuple[int, str, str]] = set()
     several = len(runs) > 1
     for number, (run, name) in enumerate(zip(runs, run_names(runs), strict=True), 1):
         comparisons = compare(run)
         for comparison, methods in zip(comparisons, beside(run, comparisons), strict=True):
             start = f"run{number}-" if several else ""
             prefix = _unique(f"{start}{comparison.part.name}-{comparison.case_id}", taken)
+            key = (number, comparison.part.name, comparison.case_id)
+            seen, lacking = _sampled(run, comparison) if key not in told else ([], {})
+            told.add(key)
             drawn = figures.charts(prefix, comparison, methods)
-            found.append(Work(run, name if several else "", prefix, comparison, methods, drawn))
+            chart = stage_figures.chart(f"{prefix}-stages", seen)
+            drawn += [chart] if chart is not None else []
+            found.append(
+                Work(run, name if several else "", prefix, comparison, methods, seen, lacking, drawn)
+            )
     return found
+
+
+def _sampled(run: Run, comparison: Comparison) -> tuple[list[Stages], dict[str, str]]:
+    part, case_id = comparison.part.name, comparison.case_id
+    return stages(run, part, case_id), why_not(run, part, case_id)
 
 
 def sweeps(items: Sequence[Work]) -> list[Sweep]:
