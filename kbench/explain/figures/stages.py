@@ -99,8 +99,9 @@ def _note(items: Sequence[Stages]) -> str:
     count = number(fewest) if fewest == most else f"{number(fewest)} to {number(most)}"
     note = (
         f"Of {count} samples per datapath by {events}, in a trial of its own that is not scored. Behind each bar: ns"
-        " of the DUT, of all. Without colour: generator and sink, with the copy that the sink needs of socket buffers."
-        " Program: the datapath's own. Buffers: allocated, copied, freed. System calls: with scheduler and interrupts."
+        " of the DUT, of all. Without colour: generator and sink, with the copy that the sink needs of socket buffers"
+        " (of XDP frames the sink's receiving is in veth/redirect). Program: the datapath's own. Buffers: allocated,"
+        " copied, freed. System calls: with scheduler and interrupts."
     )
     lost = sum(item.lost for item in items)
     return f"{note} {number(lost)} samples were lost." if lost else note
