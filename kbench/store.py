@@ -66,6 +66,21 @@ def write_atomically(path: Path, data: bytes) -> None:
     _fsync_directory(path.parent)
 
 
+def write_document(path: Path, data: bytes) -> Path:
+    """Replace the file `path`, something for people or other programs, as a whole; its directory is made if need be.
+
+    StoreError when it can't be written, or is no regular file: renaming one over a device or pipe would replace that.
+    """
+    if path.exists() and not path.is_file():
+        raise StoreError(f"{path} is not a file: name one")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+    except OSError as error:
+        raise StoreError(f"can't write {path}: {_reason(error)}; name another file for it") from error
+    return path
+
+
 def _reason(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "no space left"

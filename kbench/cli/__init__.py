@@ -19,11 +19,14 @@ examples:
   kbench run --where lab --datapath netfilter,xdp --function filter --rules 10000 --shape fw
   kbench run --where host --load 200000 --duration 1 --label "after the upgrade"
   kbench verify --datapath xdp --rules-file examples/rules.toml
-  kbench report @latest
+  kbench report @latest --pdf
+  kbench compare @-2 @latest
+  kbench export @latest --format junit --out kbench.xml
 
 exit codes:
   0 done   2 bad input   3 this machine lacks something   4 a datapath differs from the reference
   5 a measurement failed   6 results can't be written or read   130 interrupted, everything undone
+  compare: 10 something is worse   11 not enough data to say
 """
 
 

@@ -50,11 +50,16 @@ def output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
 
 
-def places(parser: argparse.ArgumentParser) -> None:
-    """Where results and reports are."""
+def stored(parser: argparse.ArgumentParser) -> None:
+    """Where results are."""
     parser.add_argument(
         "--results", type=Path, metavar="DIR", default=Path("results"), help="default: results"
     )
+
+
+def places(parser: argparse.ArgumentParser) -> None:
+    """Where results and reports are."""
+    stored(parser)
     parser.add_argument(
         "--reports", type=Path, metavar="DIR", default=Path("reports"), help="default: reports"
     )

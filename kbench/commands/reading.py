@@ -1,42 +1,121 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Commands that read what was measured: report, compare, list."""
+"""Commands that read what was measured: report, compare, export, list."""
 
 from __future__ import annotations
 
 import json
+import sys
+import webbrowser
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
-from kbench.errors import StoreError
+from kbench.errors import EnvironmentProblem, StoreError, UsageError
 
 
-def report(reference: str, results: Path, reports: Path, out: Path | None, *, as_json: bool) -> int:
-    """Writes the report of a stored run, or prints its comparison as JSON."""
-    from kbench.explain.report import write_report
-    from kbench.explain.table import summary
+@dataclass(frozen=True)
+class Wanted:
+    """What `kbench report` is to make."""
+
+    pages: tuple[Literal["html", "pdf"], ...] = ()
+    csv: bool = False
+    figures: Path | None = None
+    """Directory for the charts as files."""
+    out: Path | None = None
+    """File, or directory that exists; None: in the reports' directory, named after the runs."""
+    open: bool = False
+    as_json: bool = False
+
+
+def report(references: Sequence[str], results: Path, reports: Path, wanted: Wanted) -> int:
+    """Writes the report of stored runs and prints where, or prints their comparisons as JSON."""
+    from kbench.explain import export
+    from kbench.explain.figures import write_files
+    from kbench.explain.report import figures, file_name, write_report
+    from kbench.explain.summary import summary
     from kbench.store import load_run
 
-    run = load_run(reference, results)
-    if not run.trials:
-        raise StoreError(f"{run.path} has no finished trial, so there is nothing to report: run it again")
-    if as_json:
-        print(json.dumps(summary(run), indent=1))
-    else:
-        print(*write_report([run], out or reports / f"{run.run_id}.html"))
+    runs = [load_run(reference, results) for reference in references]
+    if len({run.path.resolve() for run in runs}) < len(runs):
+        raise UsageError("a run is named twice: a report holds each once")
+    for run in runs:
+        if not run.trials:
+            raise StoreError(f"{run.path} has no finished trial, so there is nothing to report: run it again")
+    if wanted.as_json:
+        data = [summary(run) for run in runs]
+        print(json.dumps(data[0] if len(data) == 1 else data, indent=1))
+        return 0
+    out = wanted.out or reports / file_name(runs)
+    written = write_report(runs, out, wanted.pages) if wanted.pages else []
+    if wanted.csv:
+        # A table per run: columns of runs differ, and its name says which it is.
+        if len(runs) > 1 and wanted.out is not None and not wanted.out.is_dir():
+            raise UsageError("--csv of several runs writes a file for each: name a directory with --out")
+        for run in runs:
+            path = out.with_suffix(".csv") if len(runs) == 1 and not out.is_dir() else None
+            path = path or (out if out.is_dir() else out.parent) / f"{run.run_id}.csv"
+            export.export(run, "csv", path, "results")
+            written.append(path)
+    if wanted.figures is not None:
+        made = write_files(figures(runs), wanted.figures)
+        print(f"{len(made)} files in {wanted.figures}", file=sys.stderr)
+    for path in written:
+        print(path)
+    if wanted.open:
+        _open(next(path for path in written if path.suffix in (".html", ".pdf")))
     return 0
 
 
-def compare(base: str, head: str, results: Path, *, force: bool, as_json: bool) -> int:
-    """Prints what changed from one stored run to another."""
+def _open(path: Path) -> None:
+    if not webbrowser.open(path.resolve().as_uri()):
+        raise EnvironmentProblem(f"no browser to open {path} with: copy it to a machine that has one")
+
+
+def compare(
+    base: str,
+    head: str,
+    results: Path,
+    *,
+    force: bool,
+    as_json: bool,
+    html: Path | None = None,
+    pdf: Path | None = None,
+) -> int:
+    """Prints what changed from one stored run to another; the exit code says whether something got worse."""
     from kbench.explain import across
-    from kbench.store import load_run
+    from kbench.store import load_run, write_document
 
     result = across.compare_runs(load_run(base, results), load_run(head, results), force)
+    if html is not None:
+        write_document(html, across.compare_html(result).encode("utf-8", "replace"))
+    if pdf is not None:
+        write_document(pdf, across.compare_pdf(result))
     if as_json:
         print(json.dumps(across.as_data(result), indent=1))
     else:
         Console().print(across.render(result))
+        for path in (html, pdf):
+            if path is not None:
+                print(f"report:  {path}")
+    return across.exit_code(result)
+
+
+def export(reference: str, results: Path, form: str, out: Path | None, table: str | None) -> int:
+    """Writes a run in another program's format, to a file or to the standard output."""
+    from kbench.explain import export as exports
+    from kbench.store import load_run
+
+    made = exports.export(load_run(reference, results), form, out, table)  # type: ignore[arg-type]
+    for notice in made.notices:
+        print(f"kbench: {notice}", file=sys.stderr)
+    if out is None:
+        sys.stdout.buffer.write(made.data)
+        sys.stdout.flush()
+    else:
+        print(out)
     return 0
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kbench.errors import StoreError, UsageError
+from kbench.errors import UsageError
 from kbench.explain.export.document import Document, Table
-from kbench.store import Run, write_atomically
+from kbench.store import Run, write_document
 
-__all__ = ["FORMATS", "Document", "Format", "Table", "export", "write"]
+__all__ = ["FORMATS", "Document", "Format", "Table", "export"]
 
 
 def _csv(run: Run, table: Table) -> Document:
@@ -81,20 +81,5 @@ def export(run: Run, name: str, out: Path | None = None, table: Table | None = N
         raise UsageError(f"{name} is not text: name a file with --out")
     made = chosen.make(run, table or "trials")
     if out is not None:
-        write(out, made.data)
+        write_document(out, made.data)
     return made
-
-
-def write(out: Path, data: bytes) -> None:
-    """Replaces the file `out` as a whole. StoreError when it can't be written, or is no file."""
-    try:
-        if out.exists() and not out.is_file():
-            # Renaming a file over a device or pipe would replace it.
-            raise StoreError(
-                f"{out} is not a file: name one, or leave --out out and use the shell's redirection"
-            )
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, data)
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise StoreError(f"can't write {out}: {why}; name another file with --out") from error

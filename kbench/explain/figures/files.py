@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from kbench.errors import StoreError
 from kbench.explain.figures.base import Chart
-from kbench.store import write_atomically
+from kbench.store import write_document
 
 
 def write_files(charts: Iterable[Chart], directory: Path) -> list[Path]:
@@ -16,17 +15,8 @@ def write_files(charts: Iterable[Chart], directory: Path) -> list[Path]:
 
     StoreError when they can't be written.
     """
-    written = []
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for chart in charts:
-            for suffix, data in (("svg", chart.svg()), ("png", chart.png())):
-                path = directory / f"{chart.name}.{suffix}"
-                write_atomically(path, data)
-                written.append(path)
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise StoreError(
-            f"can't write figures into {directory}: {why}; name another directory for them"
-        ) from error
-    return written
+    return [
+        write_document(directory / f"{chart.name}.{suffix}", data)
+        for chart in charts
+        for suffix, data in (("svg", chart.svg()), ("png", chart.png()))
+    ]
