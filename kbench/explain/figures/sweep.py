@@ -21,10 +21,11 @@ from matplotlib.ticker import (
 
 from kbench.explain.answer import number, rate, share
 from kbench.explain.comparison import Comparison, Row
-from kbench.explain.figures.base import Chart, style
+from kbench.explain.figures.base import Chart, ink, style
 from kbench.explain.figures.marks import (
     BANDED,
     MOST_TICKS,
+    interval_note,
     label,
     legend,
     legend_in,
@@ -127,11 +128,13 @@ def _chart(name: str, family: _Family, untold: int) -> Chart:
     words = number if exact else rate
     labels = [label(line.datapath, lines=2) for line in lines]
     values = list(family.by_value)
+    # Moved aside a little, so that datapaths do not hide each other, nor a median its rounds.
+    step = (values[-1] / max(values[0], 1)) ** 0.006
     many = too_many([sum(len(row.by_round) for _, row in line.rows if row) for line in lines])
 
     def plot(axes: Axes) -> None:
         for n, (line, text) in enumerate(zip(lines, labels, strict=True)):
-            _draw(axes, line, text, 1 + 0.012 * (n - (len(lines) - 1) / 2), many)
+            _draw(axes, line, text, step ** (n - (len(lines) - 1) / 2), step**3, many)
         axes.set_xscale("log" if values[0] > 0 else "symlog", **({} if values[0] > 0 else {"linthresh": 1}))
         ticks = thinned([v for v in values if v > 0], True, lambda v: len(f"{v:,.0f}"))
         axes.xaxis.set_major_locator(FixedLocator([*(v for v in values if v <= 0), *ticks]))
@@ -144,10 +147,12 @@ def _chart(name: str, family: _Family, untold: int) -> Chart:
         legend(axes)
 
     what = "Instructions per packet" if exact else "Forwarding rate"
-    bars = "narrow bands" if len(values) > MOST_TICKS else "whiskers"
+    intervals = interval_note(row.figure for line in lines for _, row in line.rows if row and row.figure)
+    if len(values) > MOST_TICKS:
+        intervals = intervals.replace("whiskers", "narrow bands")
     note = (
-        "Lines: medians; of the exact counts the smallest and largest lie within the marks."
-        if exact else f"Lines: medians, {bars}: their 95 % intervals, small marks: single rounds."
+        "Lines: medians; whiskers: the smallest and largest count; small marks: single rounds."
+        if exact else f"Lines: medians; {intervals}; small marks: single rounds."
     )  # fmt: skip
     if many:
         note += f" {BANDED}"
@@ -162,16 +167,21 @@ def _chart(name: str, family: _Family, untold: int) -> Chart:
     )  # fmt: skip
 
 
-def _draw(axes: Axes, line: _Line, text: str, beside: float, many: bool) -> None:
-    """Medians with whiskers, moved aside a little so that datapaths do not hide each other; a gap where none is."""
+def _draw(axes: Axes, line: _Line, text: str, beside: float, further: float, many: bool) -> None:
+    """Medians with whiskers, at `beside` times the values, rounds `further` times that; a gap where none is."""
     colour, marker, dashes = style(line.datapath)
     few = len(line.rows) <= MOST_TICKS
     xs = [value * beside for value, _ in line.rows]
     known = [(x, row) for x, (_, row) in zip(xs, line.rows, strict=True) if row is not None]
-    scatter(axes, line.datapath, [(x, list(row.by_round.values())) for x, row in known], many)
+    scatter(
+        axes,
+        line.datapath,
+        [(x if many else x * further, list(row.by_round.values())) for x, row in known],
+        many,
+    )
     medians = [row.figure.value if row and row.figure else math.nan for _, row in line.rows]
     axes.plot(
-        xs, medians, color=colour, linestyle=dashes, linewidth=1.8, marker=marker, markersize=6.5, label=text,
+        xs, medians, color=colour, linestyle=dashes, linewidth=1.8, marker=marker, markersize=6, label=text,
         zorder=4, markevery=1 if few else len(xs) // MOST_TICKS + 1,
     )  # fmt: skip
     figures = [(x, row.figure) for x, row in known if row.figure is not None]
@@ -182,9 +192,7 @@ def _draw(axes: Axes, line: _Line, text: str, beside: float, many: bool) -> None
     elif bars:
         at = [x for x, _, _ in bars for _ in range(3)]
         ends = [edge for _, low, high in bars for edge in (low, high, math.nan)]
-        axes.plot(
-            at, ends, color=colour, linewidth=1.5, marker="_", markersize=8, markeredgewidth=1.5, zorder=3
-        )
+        axes.plot(at, ends, color=ink(), linewidth=1, marker="_", markersize=7, markeredgewidth=1, zorder=5)
 
 
 def _value_axis(axes: Axes, lines: Sequence[_Line], exact: bool) -> None:
@@ -210,7 +218,8 @@ def _fixed(family: _Family) -> str:
     comparison, dimension = family.first, family.dimension
     case = comparison.case
     assert case is not None
-    words = [f"{case.function} on the {comparison.part.name}"]
+    where = "on the host" if comparison.part.name == "host" else "in the lab"
+    words = [f"{case.function} {where}"]
     if case.function == "filter" and dimension == "rules":
         words.append(f"shape {case.shape}")
     elif case.function == "filter":
