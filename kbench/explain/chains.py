@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 RECEIVE, LINK, BUFFERS, PROGRAM, SOCKET = "receive", "link", "buffers", "program", "socket"
@@ -162,6 +163,7 @@ def clean(name: str) -> str:
     return name if name.startswith("[") else name.partition("[")[0].partition(".")[0]
 
 
+@cache
 def stage_of_function(name: str) -> str | None:
     """By FUNCTIONS; None for what serves many stages."""
     bpf = _BPF.fullmatch(name)
