@@ -258,6 +258,7 @@ def test_chart_tells_every_figure() -> None:
     assert all(
         f">{word}<" in svg for word in ("datapath&#x27;s program", "generator", "xdp", "300 of 750")
     ) or all(word in svg for word in ("generator", "xdp", "300 of 750"))
+    assert len(svg) < 60_000, "it goes into a page of at most 3 MB"
     assert chart("where", []) is None
 
 

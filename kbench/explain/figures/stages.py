@@ -14,18 +14,18 @@ from kbench.explain.figures.base import Chart, faint, ink
 from kbench.explain.figures.marks import label, legend, legend_in, row_axis
 from kbench.explain.stages import Stage, Stages
 
-# Okabe and Ito's palette again, and a hatch each: pieces side by side are told apart in grey, and those of others than
-# the DUT are pale.
+# Okabe and Ito's palette again, and a hatch each, so that pieces side by side are told apart in grey; those of others
+# than the DUT are pale. Hatches are of lines: those of dots make a chart twenty times as large.
 _STYLES: dict[str, tuple[str, str]] = {
     "receive": ("#e69f00", "///"),
     "link": ("#56b4e9", ""),
     "buffers": ("#d55e00", "\\\\\\"),
     "program": ("#0072b2", "xxx"),
     "socket": ("#009e73", "---"),
-    "stack": ("#f0e442", "..."),
+    "stack": ("#f0e442", "/"),
     "transmit": ("#cc79a7", "|||"),
     "system": ("#7fc8a9", "+++"),
-    "other": ("#999999", "ooo"),
+    "other": ("#999999", "x"),
 }
 _LABEL_SHARE = 0.055
 """A piece that is narrower, as a share of the longest bar, has no room for its figure."""
@@ -71,7 +71,7 @@ def chart(name: str, items: Sequence[Stages]) -> Chart | None:
 
 
 def _piece(axes: Axes, y: int, left: float, stage: Stage, title: str | None) -> None:
-    colour, hatch = _STYLES.get(stage.key, ("none", "/////" if stage.whose == "sink" else "....."))
+    colour, hatch = _STYLES.get(stage.key, ("none", "////" if stage.whose == "sink" else "||||"))
     ours = stage.whose == "DUT"
     axes.barh(
         y, stage.ns, left=left, height=0.6, color=colour, hatch=hatch, linewidth=0.6, label=title,
