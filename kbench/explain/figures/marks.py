@@ -74,9 +74,10 @@ def spoken(estimate: Estimate, words: Callable[[float], str]) -> str:
 def interval_note(figures: Iterable[Estimate]) -> str:
     """What the whiskers are, or why there are none."""
     figures = list(figures)
-    if any(figure.low is not None and figure.high is not None for figure in figures):
-        return "whiskers: its 95 % interval"
-    return f"no interval: {next((f.reason for f in figures if f.reason), 'none is known')}"
+    lacking = [figure for figure in figures if figure.low is None or figure.high is None]
+    if len(lacking) < len(figures):
+        return f"whiskers: its 95 % interval{', where there is one' if lacking else ''}"
+    return f"no interval: {next((f.reason for f in lacking if f.reason), 'none is known')}"
 
 
 def middle(axes: Axes, y: float, datapath: str, figure: Estimate, words: str) -> None:
