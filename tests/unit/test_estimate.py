@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kbench.estimate import (
+    MANY,
     Claim,
     Estimate,
     claim,
@@ -186,3 +188,26 @@ def test_more_rounds_are_asked_for_where_there_is_one_block() -> None:
     estimate = Estimate(1.0, math.exp(-0.04), math.exp(0.04), 10, None, 1, 0.95, None, "paired round")
     assert more_for(estimate, math.expm1(0.02)) == 30 and more_for(estimate, 0.05) == 0
     assert more_for(Estimate(0.0, -1.0, 1.0, 9), 0.02) is None
+
+
+def test_medians_of_many_values_are_drawn_as_resampling_would() -> None:
+    """Above MANY values they come from their distribution: the same interval, without the memory."""
+    random = np.random.default_rng(11)
+    for n in (MANY + 1, 1000):  # odd and even
+        values = random.lognormal(0, 0.2, n)
+        picks = np.random.default_rng(1).integers(0, n, size=(4000, n))
+        resampled = np.percentile(np.median(values[picks], axis=1), [2.5, 97.5])
+        made = median_ci(values.tolist())
+        assert made is not None and made.low is not None and made.high is not None
+        width = resampled[1] - resampled[0]
+        assert abs(made.low - resampled[0]) < 0.1 * width and abs(made.high - resampled[1]) < 0.1 * width
+        assert made.low < made.value < made.high and made.value == pytest.approx(float(np.median(values)))
+
+
+def test_an_interval_of_ten_thousand_values_takes_little_memory() -> None:
+    values = np.random.default_rng(3).normal(100, 5, 10_000).tolist()
+    tracemalloc.start()
+    made = median_ci(values)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert made is not None and peak < 20e6

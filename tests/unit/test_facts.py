@@ -113,6 +113,16 @@ def test_a_missing_package_is_found_by_what_it_provides(monkeypatch: pytest.Monk
     assert packages.package_of("unheard-of") == "unheard-of"
 
 
+def test_libraries_and_fonts_are_found_wherever_releases_have_them(tmp_path: Path) -> None:
+    (tmp_path / "lib64").mkdir()
+    (tmp_path / "lib64" / "libx.so.0").touch()
+    assert packages.is_there(f"{tmp_path}/lib/*/libx.so.0|{tmp_path}/lib*/libx.so.0")
+    assert not packages.is_there(f"{tmp_path}/lib/*/libx.so.0|{tmp_path}/lib*/liby.so.0")
+    for package in packages.packages():
+        if package.name.startswith(("libpango", "fonts-")):
+            assert package.tier == "run" and package.provides.count("|") == 1
+
+
 def test_smt_siblings_and_throttling() -> None:
     files: dict[str, str | bytes] = {
         f"{CPU}/online": "0-2",

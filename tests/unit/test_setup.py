@@ -21,6 +21,7 @@ tested     test-cmd  test tests things
 browser    no-cmd    weak looks at things
 headers-@kernel@ /lib/modules/@kernel@/build kernel builds modules
 """
+LIBRARY = "lib@ PLACE/lib/*/libx.so|PLACE/lib*/libx.so run sets text\n"
 DPKG_QUERY = "#!/bin/sh\necho 'have ii '\necho 'gone rc '\ncat $LOG/installed 2>/dev/null\nexit 0\n"
 APT_GET = """#!/bin/sh
 echo "apt-get $*" >> $LOG/calls
@@ -160,6 +161,17 @@ def test_elsewhere_one_line_says_what_to_install(tree: Tree) -> None:
     (line,) = done.stderr.splitlines()
     assert "fedora" in line and "have need|other" in line
     assert tree.calls() == []
+
+
+def test_elsewhere_a_library_is_found_by_its_file(tree: Tree) -> None:
+    listed = (tree.path / "tools" / "packages.txt").read_text()
+    (tree.path / "tools" / "packages.txt").write_text(listed + LIBRARY.replace("PLACE", str(tree.path)))
+    done = tree.run("run", OS_RELEASE=str(tree.path / "fedora"))
+    assert done.returncode == 3 and "lib@" in done.stderr
+    (tree.path / "lib64").mkdir()
+    (tree.path / "lib64" / "libx.so").touch()
+    done = tree.run("run", OS_RELEASE=str(tree.path / "fedora"))
+    assert done.returncode == 3 and "lib@" not in done.stderr
 
 
 def test_without_root_one_line_says_what_to_install(tree: Tree) -> None:

@@ -44,7 +44,7 @@ def machine(run: Run, name: str, id_: str) -> Machine:
     """Settings, facts and command of one run."""
     about = f", {name}" if name else ""
     given = {"kbench version": run.run.get("kbench_version"), **run.run.get("options", {})}
-    settings = Table(f"Settings of the run{about}", HEADS, rows(flatten(given)))
+    settings = Table(f"Settings of the run{about}", HEADS, rows(flatten(given, nothing="not given")))
     facts = [
         (part, f"facts-{id_}-{number}", Table(f"Facts of the {part}{about}", HEADS, rows(flatten(found))))
         for number, (part, found) in enumerate(run.facts.items(), 1)
@@ -73,23 +73,23 @@ def command(document: dict[str, Any]) -> str:
     return shlex.join([program, *(str(word) for word in words[1:])])
 
 
-def flatten(facts: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested facts as (dotted name, text) pairs; short lists of plain values stay on one line."""
+def flatten(facts: Any, prefix: str = "", nothing: str = "unknown") -> list[tuple[str, str]]:
+    """Nested facts as (name, text) pairs; lists of plain values stay on one line, and `nothing` is said for None."""
     if isinstance(facts, dict):
         pairs = []
         for key, value in facts.items():
             name = re.sub(r"_", " ", str(key))
-            pairs += flatten(value, f"{prefix} / {name}" if prefix else name)
+            pairs += flatten(value, f"{prefix} / {name}" if prefix else name, nothing)
         return pairs
     if isinstance(facts, list) and any(isinstance(item, (dict, list)) for item in facts):
         pairs = []
         for count, item in enumerate(facts):
-            pairs += flatten(item, f"{prefix} {count}")
+            pairs += flatten(item, f"{prefix} {count}", nothing)
         return pairs
     if isinstance(facts, list):
         return [(prefix, ", ".join(str(item) for item in facts) or "none")]
     if facts is None:
-        return [(prefix, "unknown")]
+        return [(prefix, nothing)]
     if isinstance(facts, bool):
         return [(prefix, "yes" if facts else "no")]
     return [(prefix, str(facts))]

@@ -65,9 +65,10 @@ def value_of(text: str) -> float | None:
     if text == "reference":
         return 1.0
     found = _VALUE.match(text)
-    if found is None or found[2] not in SCALES:
+    if found is None:
         return None
-    return float(found[1].replace(",", "")) * SCALES[found[2]]
+    # What follows may be another word: "8 of 9".
+    return float(found[1].replace(",", "")) * SCALES.get(found[2], 1.0)
 
 
 def number_cell(text: str, value: float | None = None) -> Cell:
@@ -125,5 +126,5 @@ def mark(datapath: str) -> tuple[str, str]:
     path = shape.get_path().transformed(shape.get_transform())
     outlines: list[list[list[float]]] = [points.tolist() for points in path.to_polygons()]  # type: ignore[union-attr]
     return colour, "".join(
-        f"M{' '.join(f'{6 + 10 * x:.1f},{6 - 10 * y:.1f}' for x, y in points)}Z" for points in outlines
+        f"M{' '.join(f'{6 + 8 * x:.1f},{6 - 8 * y:.1f}' for x, y in points)}Z" for points in outlines
     )
