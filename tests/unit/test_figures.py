@@ -175,7 +175,8 @@ def test_datapaths_are_told_apart_without_colours() -> None:
     for parts in zip(*styles, strict=True):
         assert len(set(parts)) == len(EIGHT)
     assert style("mine") == style("mine") and style("mine") not in styles
-    assert len({style(name) for name in LONG}) == len(LONG)
+    # Stable looks come from the name alone, so that two of many can fall together.
+    assert len({style(f"mine-{n}") for n in range(50)}) > 40
 
 
 def test_bars_of_a_cpu_add_up_and_many_cpus_are_put_together() -> None:

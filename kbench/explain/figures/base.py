@@ -39,8 +39,14 @@ STYLES: dict[str, tuple[str, str, LineStyle]] = {
     "nftables": ("#a89a00", "p", (0, (9, 1.5, 3, 1.5))),
 }
 _OTHER_COLOURS = ("#9467bd", "#8c564b", "#7f9b3a", "#b5495b", "#4f7cac")
-_OTHER_MARKERS = ("*", "h", "<", ">", "d", "H", "8")
-_OTHER_LINES: tuple[LineStyle, ...] = ((0, (8, 1.5, 2, 1.5)), (0, (3, 3)), (0, (5, 1, 1, 1, 1, 1, 1, 1)))
+_OTHER_MARKERS = ("*", "h", "<", ">", "d")
+_OTHER_LINES: tuple[LineStyle, ...] = (
+    (0, (8, 1.5, 2, 1.5)),
+    (0, (3, 3)),
+    (0, (5, 1, 1, 1, 1, 1, 1, 1)),
+    (0, (12, 1.5)),
+    (0, (2, 3)),
+)
 
 # Colours that stand for the page's own: replaced after drawing, so that one SVG suits light and dark.
 _ON_PAGE = ("#010203", "#040506")
