@@ -359,3 +359,21 @@ def test_words_are_explained() -> None:
     sources = " ".join(source for _, _, source in GLOSSARY)
     for source in ("RFC 1242", "RFC 2544", "RFC 2889", "RFC 8219", "RFC 9004", "mlrsearch", "TST 009"):
         assert source in sources
+
+
+def test_where_a_packet_s_time_goes_is_in_the_cpu_section(run: Run) -> None:
+    veth = "kb-offer-xdp;entry_SYSCALL_64_after_hwframe;__do_softirq;net_rx_action;__napi_poll;veth_poll;veth_xdp_rcv"
+    chains = [[f"{veth};bpf_prog_0123456789abcdef_xdp_forward", 300], [veth, 100]]
+    seen = {"cpu": 0, "samples": 400, "lost": 0, "chains": chains, "other": {}, "user": {}}
+    for datapath in ("xdp", "kernel"):
+        trial = next(t for t in run.trials if t.datapath == datapath and t.part == "host")
+        read = {"sampled": "cpu-clock", "hz": 3999, "elapsed_ns": 800_000_000, "cpus": [seen]}
+        if datapath == "kernel":
+            read = {"absent": "kallsyms is hidden"}
+        probed, where = {"samples": read}, {"cpus": {"generator": 0, "receive": 0, "application": 1}}
+        run.trials.append(dataclasses.replace(trial, purpose="profile", probes=probed, raw=where))
+    text = html.unescape(render(run))
+    section = text[text.index('<section id="cpu"') : text.index('<section id="ledger"')]
+    assert "CPU time by stage, ns per packet: forward-p1-f64, host" in section
+    assert "Where a packet's CPU time goes" in section
+    assert "kernel: no stages: kallsyms is hidden." in section

@@ -15,6 +15,7 @@ import pytest
 from kbench.errors import EnvironmentProblem
 from kbench.explain import report
 from kbench.explain.report.page import page_html, page_pdf
+from kbench.places import PLACES
 from kbench.store import Run
 from tests.unit import synthetic_findings
 from tests.unit import synthetic_runs as synthetic
@@ -22,6 +23,7 @@ from tests.unit import synthetic_runs as synthetic
 pytestmark = pytest.mark.needs_pdf
 
 A4_PT = (595.3, 841.9)
+HOSTILE_NAME = """<b onload=x>&$'"</title></style>) /JS (app.alert(1)) ( 50 %"""
 MARGIN_PT = (28.0, 14.0)
 """10 mm at the sides, where print.css leaves 15; 5 mm above and below, where the page's number is."""
 TITLES = (
@@ -48,24 +50,28 @@ class Pdf:
         return tool("pdftotext", "-layout", self.path, "-").split("\f")[:-1]
 
     @property
-    def words(self) -> list[tuple[float, float, float, float, str]]:
-        """xMin, yMin, xMax, yMax in points from the page's upper left corner, and the word."""
+    def boxes(self) -> list[tuple[tuple[float, float], list[tuple[float, float, float, float, str]]]]:
+        """Each page's width and height, and its words: xMin, yMin, xMax, yMax from the upper left corner, in points."""
+        made = []
         box = r'<word xMin="([-\d.]+)" yMin="([-\d.]+)" xMax="([-\d.]+)" yMax="([-\d.]+)">(.*?)</word>'
-        found = re.findall(box, tool("pdftotext", "-bbox", self.path, "-"))
-        return [(float(a), float(b), float(c), float(d), word) for a, b, c, d, word in found]
-
-    def sizes(self) -> set[tuple[float, float]]:
-        found = re.findall(
-            r'<page width="([\d.]+)" height="([\d.]+)"', tool("pdftotext", "-bbox", self.path, "-")
+        pages = re.findall(
+            r'<page width="([\d.]+)" height="([\d.]+)">(.*?)</page>',
+            tool("pdftotext", "-bbox", self.path, "-"),
+            re.S,
         )
-        return {(round(float(w), 1), round(float(h), 1)) for w, h in found}
+        for width, height, text in pages:
+            words = [
+                (float(a), float(b), float(c), float(d), word) for a, b, c, d, word in re.findall(box, text)
+            ]
+            made.append(((round(float(width), 1), round(float(height), 1)), words))
+        return made
 
     def outside(self) -> list[str]:
-        """Words that are not wholly between the margins (upright pages only)."""
+        """Words that are not wholly between the margins."""
         side, end = MARGIN_PT
         return [
-            word for left, top, right, bottom, word in self.words
-            if left < side or right > A4_PT[0] - side or top < end or bottom > A4_PT[1] - end
+            word for (width, height), words in self.boxes for left, top, right, bottom, word in words
+            if left < side or right > width - side or top < end or bottom > height - end
         ]  # fmt: skip
 
     def dark_shares(self) -> list[float]:
@@ -149,8 +155,32 @@ def test_no_page_is_empty(pdf: Pdf) -> None:
 
 
 def test_pages_are_a4_and_nothing_is_cut(pdf: Pdf) -> None:
-    assert pdf.sizes() == {A4_PT}
-    assert len(pdf.words) > 1000 and pdf.outside() == []
+    boxes = pdf.boxes
+    assert {size for size, _ in boxes} == {A4_PT}
+    assert sum(len(words) for _, words in boxes) > 1000 and pdf.outside() == []
+
+
+def test_a_table_too_wide_for_a_page_lies_across_one(tmp_path: Path) -> None:
+    run = synthetic.write_full(tmp_path / "results")
+    for trial in run.trials:
+        if (trial.datapath, trial.part) == ("af_packet", "host"):
+            trial.counters.lost_by = {f"{place}_{n}": 1_234_567 for n, place in enumerate(list(PLACES)[:12])}
+    (path,) = report.write_report([run], tmp_path / "wide.pdf", ["pdf"])
+    wide = Pdf(path)
+    assert {size for size, _ in wide.boxes} == {A4_PT, A4_PT[::-1]}
+    assert wide.outside() == [] and min(wide.dark_shares()) > 0.005
+    across = [page for page, (size, _) in zip(wide.pages, wide.boxes, strict=True) if size != A4_PT]
+    assert all("Ledger, packets" in page for page in across)
+
+
+def test_hostile_names_do_not_reach_the_file_s_own_data(tmp_path: Path) -> None:
+    run = synthetic.write_full(tmp_path / "results")
+    run.run["run_id"] = HOSTILE_NAME
+    run.run["kbench_version"] = HOSTILE_NAME
+    (path,) = report.write_report([run], tmp_path / "hostile.pdf", ["pdf"])
+    told = tool("pdfinfo", path)
+    assert f"kbench {HOSTILE_NAME}" in told and "JavaScript:      no" in told
+    assert Pdf(path).outside() == []
 
 
 def test_fonts_are_embedded(pdf: Pdf) -> None:
