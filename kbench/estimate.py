@@ -26,7 +26,7 @@ MIN_BLOCKS = 3
 """Fewer blocks give no interval: two say next to nothing about how far blocks differ."""
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
-MANY = 400
+MANY = 100
 """Of more values than this the medians of resamples are drawn from their distribution."""
 SEED = 20_240_101
 """Fixed, so that the same run always gives the same report."""

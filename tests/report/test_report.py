@@ -180,6 +180,14 @@ def test_a_directory_gets_the_run_s_name(run: Run, tmp_path: Path) -> None:
     assert report.write_report([run], tmp_path) == [tmp_path / f"{run.run_id}.html"]
 
 
+@pytest.mark.parametrize(
+    ("named", "written"),
+    [("a.html", "a.html"), ("a.pdf", "a.html"), ("v1.2", "v1.2"), ("a", "a.html"), ("page.htm", "page.htm")],
+)
+def test_the_file_is_called_as_it_was_asked_for(run: Run, tmp_path: Path, named: str, written: str) -> None:
+    assert report.write_report([run], tmp_path / named, ["html"]) == [tmp_path / written]
+
+
 def test_the_same_run_gives_the_same_page(run: Run) -> None:
     assert render(run) == render(run)
 

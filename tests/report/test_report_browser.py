@@ -17,6 +17,7 @@ from playwright.sync_api import Page as Tab
 
 from kbench.explain import report
 from kbench.store import Run
+from tests.report.pages import big
 from tests.unit import synthetic_findings
 from tests.unit import synthetic_runs as synthetic
 
@@ -306,6 +307,16 @@ def test_axe_finds_no_serious_fault(
 ) -> None:
     assert faults(show(page, width, dark)) == []
     assert faults(show(methods_page, width, dark)) == []
+
+
+def test_a_page_of_two_runs_of_many_cases_fits_and_has_no_fault(
+    show: Opener, run: Run, tmp_path: Path
+) -> None:
+    seen = show(report.html([run, big(tmp_path / "results", 900, 4)]), 400, dark=True)
+    layout = seen.layout()
+    assert seen.console == [] and seen.requests == []
+    assert layout["scroll"] <= layout["width"] and layout["out"] == [] and layout["empty"] == 0
+    assert faults(seen) == []
 
 
 def test_axe_finds_faults_where_there_are_some(show: Opener) -> None:

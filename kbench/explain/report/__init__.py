@@ -43,9 +43,9 @@ def file_name(runs: Sequence[Run]) -> str:
 def write_report(runs: Sequence[Run], out: Path, formats: Sequence[Format] = ("html",)) -> list[Path]:
     """Write the report of `runs` and return its files.
 
-    `out` is a file's name, which gets each format's suffix; in a directory the file is called after the run (of
-    several: after first and last). A killed run gives a report of its finished trials. StoreError when there are none,
-    or when it can't be written.
+    `out` is a file's name, with each format's ending (a single format keeps one that it was given); in a directory
+    the file is called after the run (of several: after first and last). A killed run gives a report of its finished
+    trials. StoreError when there are none, or when it can't be written.
     """
     content = _document(runs)
     if out.is_dir():
@@ -54,8 +54,15 @@ def write_report(runs: Sequence[Run], out: Path, formats: Sequence[Format] = ("h
     for form in dict.fromkeys(formats):
         page = page_html("report.html.j2", paged=form == "pdf", d=content)
         data = page_pdf(page) if form == "pdf" else page.encode("utf-8", "replace")
-        written.append(write_document(out.with_suffix(f".{form}"), data))
+        written.append(write_document(_named(out, form, len(set(formats)) == 1), data))
     return written
+
+
+def _named(out: Path, form: Format, alone: bool) -> Path:
+    """The file of a format: an ending of ours gives way to it, any other is kept."""
+    if out.suffix in (".html", ".pdf"):
+        return out.with_suffix(f".{form}")
+    return out if alone and out.suffix else out.with_name(f"{out.name}.{form}")
 
 
 def _document(runs: Sequence[Run]) -> document.Document:
