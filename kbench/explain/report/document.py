@@ -105,7 +105,7 @@ def document(runs: Sequence[Run]) -> Document:
     compared = _compared(done, len(runs) > 1)
     made = machines(runs, names)
     return Document(
-        title=runs[0].run_id if len(runs) == 1 else f"{len(runs)} runs",
+        title=_title(runs),
         runs=[_head(run, name or run.run_id) for run, name in zip(runs, names, strict=True)],
         missing=_missing(runs, names, done),
         notices=_notices(runs, names),
@@ -123,6 +123,12 @@ def document(runs: Sequence[Run]) -> Document:
         contents=_contents(said, parts, graded, made),
         charts=charts(done, across),
     )
+
+
+def _title(runs: Sequence[Run]) -> str:
+    """Ids; of more than two the first and the last."""
+    ids = [run.run_id for run in runs]
+    return ", ".join(ids) if len(ids) < 3 else f"{len(ids)} runs, {ids[0]} to {ids[-1]}"
 
 
 def charts(done: Sequence[Work], across: Sequence[Sweep]) -> list[Chart]:

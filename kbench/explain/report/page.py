@@ -137,5 +137,5 @@ def page_pdf(page: str) -> bytes:
                 url, base64.b64decode(url[len(PNG_START) :]), {"Content-Type": "image/png"}
             )
 
-    made: bytes = HTML(string=page, url_fetcher=OnlyData()).write_pdf()
+    made: bytes = HTML(string=page, url_fetcher=OnlyData()).write_pdf(pdf_tags=True)
     return made
