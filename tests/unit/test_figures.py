@@ -221,4 +221,4 @@ def test_without_an_interval_the_note_says_why() -> None:
         "interval needs" in charts("x", few, Methods())[0].note
         and "whiskers" not in charts("x", few, Methods())[0].note
     )
-    assert "whiskers: its 95 % interval" in charts("x", comparison(), Methods())[0].note
+    assert "whiskers: the 95 % interval" in charts("x", comparison(), Methods())[0].note

@@ -76,7 +76,7 @@ def interval_note(figures: Iterable[Estimate]) -> str:
     figures = list(figures)
     lacking = [figure for figure in figures if figure.low is None or figure.high is None]
     if len(lacking) < len(figures):
-        return f"whiskers: its 95 % interval{', where there is one' if lacking else ''}"
+        return f"whiskers: the 95 % interval{', where there is one' if lacking else ''}"
     return f"no interval: {next((f.reason for f in lacking if f.reason), 'none is known')}"
 
 
