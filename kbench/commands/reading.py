@@ -9,11 +9,14 @@ import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
 from kbench.errors import EnvironmentProblem, StoreError, UsageError
+
+if TYPE_CHECKING:
+    from kbench.store import Run
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,11 @@ def report(references: Sequence[str], results: Path, reports: Path, wanted: Want
         print(json.dumps(data[0] if len(data) == 1 else data, indent=1))
         return 0
     out = wanted.out or reports / file_name(runs)
+    tables = _tables(runs, out, named=wanted.out is not None) if wanted.csv else {}
     written = write_report(runs, out, wanted.pages) if wanted.pages else []
-    if wanted.csv:
-        # A table per run: columns of runs differ, and its name says which it is.
-        if len(runs) > 1 and wanted.out is not None and not wanted.out.is_dir():
-            raise UsageError("--csv of several runs writes a file for each: name a directory with --out")
-        for run in runs:
-            path = out.with_suffix(".csv") if len(runs) == 1 and not out.is_dir() else None
-            path = path or (out if out.is_dir() else out.parent) / f"{run.run_id}.csv"
-            export.export(run, "csv", path, "results")
-            written.append(path)
+    for path, run in tables.items():
+        export.export(run, "csv", path, "results")
+        written.append(path)
     if wanted.figures is not None:
         made = write_files(figures(runs), wanted.figures)
         print(f"{len(made)} files in {wanted.figures}", file=sys.stderr)
@@ -67,6 +65,19 @@ def report(references: Sequence[str], results: Path, reports: Path, wanted: Want
     if wanted.open:
         _open(next(path for path in written if path.suffix in (".html", ".pdf")))
     return 0
+
+
+def _tables(runs: Sequence[Run], out: Path, *, named: bool) -> dict[Path, Run]:
+    """Where the table of each run goes: columns of runs differ, so none share a file."""
+    if out.is_dir():
+        return {out / f"{run.run_id}.csv": run for run in runs}
+    if len(runs) == 1:
+        return {out.with_suffix(".csv"): runs[0]}
+    if named:
+        raise UsageError(
+            "--csv of several runs writes a file for each: name a directory that exists with --out"
+        )
+    return {out.parent / f"{run.run_id}.csv": run for run in runs}
 
 
 def _open(path: Path) -> None:
