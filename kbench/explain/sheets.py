@@ -222,7 +222,7 @@ def losses(curves: Sequence[Curve]) -> Sheet | None:
         lossy = curve.outcomes.get("always_lossy", 0)
         if lossy:
             notes.append(
-                f"{curve.datapath}: lost packets down to the lowest load in {lossy} of {curve.repeats} curves."
+                f"{curve.datapath}: no two loads in a row without loss in {lossy} of {curve.repeats} curves."
             )
         if curve.outcomes.get("unfinished"):
             notes.append(
