@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from kbench.explain import probed, sheets, stages
-from kbench.explain.answer import number, share
+from kbench.explain.answer import join, number, share
 from kbench.explain.comparison import Row
-from kbench.explain.grade import MEANING
+from kbench.explain.grade import MEANING, Letter
 from kbench.explain.notes import Result, graded, lost_at, reasons
 from kbench.explain.report.tables import (
     Cell,
@@ -153,32 +153,49 @@ def _grades(id_: str, work: Work) -> Sub:
     if made.ranks and made.kind != "functional":
         groups.append(("Rates" if made.kind == "wall" else "Instructions", graded(made)))
     groups += [(sheet.title, sheet.grades) for sheet in work.methods.sheets]
-    results = [
-        [Cell(title), Cell(result.name), grade_cell(result.grade.letter), Cell(_because(result))]
+    decided = _merged(
+        (result.grade.letter, _because(result), title, result.name)
         for title, mine in groups for result in mine
-    ]  # fmt: skip
-    why = [
-        [grade_cell(reason.letter), Cell(title), Cell(reason.whose), Cell(reason.saw)]
-        for title, mine in groups for reason in reasons(mine)
-    ]  # fmt: skip
+    )  # fmt: skip
+    fired = _merged(
+        (reason.letter, reason.saw, title, reason.whose) for title, mine in groups for reason in reasons(mine)
+    )
+    everyone = {title: {result.name for result in mine} for title, mine in groups if mine}
     tables = []
-    if results:
-        heads = [
-            Head("result", number=False),
-            Head("of", number=False),
-            Head("grade"),
-            Head("decided by", number=False),
+    for name, grade, because, rows in (
+        (f"Grades: {work.short}", "grade", "decided by", decided),
+        (f"All reasons: {work.short}", "grade left", "because", fired),
+    ):
+        heads = [Head("of", number=False), Head(grade), Head(because, number=False)]
+        cells = [
+            [Cell(_of(about, everyone)), grade_cell(letter), Cell(text)]
+            for (letter, text), about in rows.items()
         ]
-        tables.append(Table(f"Grades: {work.short}", heads, results))
-    if why:
-        heads = [
-            Head("grade left"),
-            Head("result", number=False),
-            Head("of", number=False),
-            Head("because", number=False),
-        ]
-        tables.append(Table(f"All reasons: {work.short}", heads, why))
+        if cells:
+            tables.append(Table(name, heads, cells))
     return Sub(id_, work.title, made.kind, (), tables)
+
+
+_About = dict[tuple[Letter, str], dict[str, list[str]]]
+
+
+def _merged(rows: Iterable[tuple[Letter, str, str, str]]) -> _About:
+    """Rows of letter, text, kind of result and whose, with what says the same put together; worst first."""
+    found: _About = {}
+    for letter, text, title, name in rows:
+        found.setdefault((letter, text), {}).setdefault(title, []).append(name)
+    return dict(sorted(found.items(), key=lambda item: item[0][0], reverse=True))
+
+
+def _of(about: Mapping[str, list[str]], everyone: Mapping[str, set[str]]) -> str:
+    """``Rates: xdp and kernel; Latency by load: all``."""
+    alike = {
+        title: "all" if len(everyone[title]) > 1 and {*names} in ({"all"}, everyone[title]) else join(names)
+        for title, names in about.items()
+    }
+    if alike.keys() == everyone.keys() and len(alike) > 1 and {*alike.values()} == {"all"}:
+        return "all results"
+    return "; ".join(f"{title}: {names}" for title, names in alike.items())
 
 
 def _because(result: Result) -> str:
