@@ -194,10 +194,13 @@ def test_idle_cpus_and_functions_have_names(local_host: LocalHost) -> None:
     time.sleep(0.3)
     last = perf.stop()
     assert last is not None and [cpu["cpu"] for cpu in last["cpus"]] == [0, 1]
-    chains = [chain for cpu in last["cpus"] for chain, _ in cpu["chains"]]
+    counts = [(chain, count) for cpu in last["cpus"] for chain, count in cpu["chains"]]
+    chains = [chain for chain, _ in counts]
     assert chains and all(";" in chain for chain in chains)
-    # A busy machine has none, and a PMU's cycles stand still while nothing runs.
-    assert all(";do_idle" in chain for chain in chains if chain.startswith("[idle];"))
+    # A busy machine has none, and a PMU's cycles stand still while nothing runs. A clock's tick can also fall on the
+    # way into an interrupt or out of it, where callers can't be told.
+    idle = [(";do_idle" in chain, count) for chain, count in counts if chain.startswith("[idle];")]
+    assert 10 * sum(count for told, count in idle if told) >= 9 * sum(count for _, count in idle)
     names = {name for chain in chains for name in chain.split(";")[1:]}
     assert len(names - {"[unknown]"}) > 0.9 * len(names)
 
