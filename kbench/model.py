@@ -16,9 +16,10 @@ SCHEMA_VERSION = 1
 
 Function = Literal["drop", "forward", "filter"]
 Placement = Literal["same", "split"]
-Kind = Literal["wall", "exact", "functional"]
+Kind = Literal["wall", "exact", "functional", "emulated"]
 """How far figures of a part go. wall: real time on real CPUs; exact: guest instructions per packet
-under instruction-driven time; functional: counters only (wall clock under emulation is no result)."""
+under instruction-driven time; functional: counters only (wall clock under emulation is no result); emulated: rates
+by the clock of an emulated machine with emulated NICs, which show that a path works and are never ranked."""
 Purpose = Literal[
     "rate", "baseline", "latency", "exact", "account", "search", "loss", "burst", "load", "profile"
 ]
@@ -46,6 +47,8 @@ class Case:
     routes_file: str | None = None
     rules_file: str | None = None
     seed: int = 1
+    queues: int = 0
+    """Receive queues of the DUT's ports, each on a CPU of its own; 0: the testbed has no choice (veth)."""
 
     @property
     def case_id(self) -> str:
@@ -63,6 +66,8 @@ class Case:
             name += f"-m{self.match_share:g}"
         if self.seed != 1:
             name += f"-s{self.seed}"
+        if self.queues:
+            name += f"-q{self.queues}"
         return name
 
 
@@ -70,13 +75,16 @@ class Case:
 class Part:
     """One place of a run: a host or a lab, with what it measures and why there."""
 
-    name: Literal["host", "lab"]
+    name: Literal["host", "lab", "remote"]
+    """Where the DUT is; `facts` of the run are stored under it."""
     kind: Kind
     datapaths: tuple[str, ...]
     generator: str
     placement: Placement
     reason: str
     kernel: str | None = None
+    nic: dict[str, Any] | None = None
+    """Of a part on NICs: the topology, as docs/results.md describes it; None on veth."""
 
 
 @dataclass
