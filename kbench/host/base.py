@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A Host is a machine to work on: this one, a lab VM, later one behind ssh; all verbs go to its kb-agent.
+"""A Host is a machine to work on: this one, a lab VM, one behind ssh; all verbs go to its kb-agent.
 
 A transport is a subclass that opens a Channel and knows where the programs are on that machine.
 """
@@ -10,40 +10,25 @@ import errno
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
 
 from kbench.errors import EnvironmentProblem, MeasureError
 from kbench.host.agent import LOST, PROTOCOL, AgentClient, Channel, Message
 from kbench.host.process import Finished, Process
+from kbench.host.shell import Completed, HostFileError
 
 __all__ = ["Completed", "Finished", "Host", "HostFileError", "Process"]
 
-HostKind = Literal["local", "lab"]
-
-
-class HostFileError(MeasureError):
-    """A file on a Host could not be read or written; `errno` says why."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.errno = code
-
-
-@dataclass(frozen=True)
-class Completed:
-    """What a program left that ran to its end: text, and its exit code (or minus a signal)."""
-
-    stdout: str
-    stderr: str
-    code: int
+HostKind = Literal["local", "lab", "ssh"]
 
 
 class Host(ABC):
     """The verbs. Close it, or use it as a context manager: closing ends every program that it started."""
 
     kind: HostKind
+    address: str | None = None
+    """Where an undo journal finds it: ``ssh://...``; None for this machine, and for the lab, which has no journal."""
 
     def __init__(self, channel: Channel) -> None:
         self._client = AgentClient(channel)
