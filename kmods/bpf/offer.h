@@ -11,6 +11,8 @@
 #define KB_OFFER_PAYLOAD_MIN 12
 #define KB_OFFER_IPV4_PAYLOAD 42
 #define KB_OFFER_IPV6_PAYLOAD 62
+/* Upper half of the time stamp in packets of kb-stamp: as a time it is 192 years after boot. */
+#define KB_STAMP_MAGIC 0x5453424bu
 /* Without a rate the clock is read at each packet whose number is a multiple of this. */
 #define KB_OFFER_CLOCK_EVERY 512
 /* Nanoseconds are kept with this many fractional bits: a step is right to 1e-5 ns, and 78 hours

@@ -25,6 +25,7 @@ struct {
 
 const volatile __u32 mode;
 const volatile __u32 cpus;
+const volatile __u32 pass_stamped;
 __u32 bank;
 
 static __always_inline void take_sample(struct kb_sink_cpu *cpu, __u64 now)
@@ -99,6 +100,9 @@ int sink(struct xdp_md *ctx)
 	struct kb_sink_cpu *cpu;
 	__u64 now = 0;
 
+	/* kb-stamp's own packets: it takes them from a packet socket, and counts them itself. */
+	if (pass_stamped && stamp_of(frame, end) >> 32 == KB_STAMP_MAGIC)
+		return XDP_PASS;
 	if (*(volatile __u32 *)&bank)
 		key += cpus;
 	cpu = bpf_map_lookup_elem(&banks, &key);

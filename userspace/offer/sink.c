@@ -9,6 +9,8 @@
  * --mode count reads the clock at every 512th packet. --mode stamp reads it at each packet, so that
  * last_ns is the last packet's own. --mode latency does too, and takes the difference to the time
  * stamp in the payload.
+ *
+ * With --pass-stamped, packets of kb-stamp are left to its packet socket and not counted.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -29,6 +31,7 @@ static const char *const modes[] = { "count", "stamp", "latency", NULL };
 struct receiver {
 	const char *ifname;
 	int cpu, mode, cpus, link;
+	bool pass_stamped;
 	struct sink *skel;
 	struct kb_sink_cpu *banks; /* mapped memory, two times `cpus` */
 	struct kb_netdev port;
@@ -65,6 +68,7 @@ static void load(struct receiver *rx)
 		kb_die(KB_EXIT_FAILED, "can't open the BPF object");
 	rx->skel->rodata->mode = rx->mode;
 	rx->skel->rodata->cpus = rx->cpus;
+	rx->skel->rodata->pass_stamped = rx->pass_stamped;
 	err = bpf_map__set_max_entries(rx->skel->maps.banks, 2 * rx->cpus);
 	if (!err)
 		err = sink__load(rx->skel);
@@ -181,6 +185,7 @@ static void parse(int argc, char **argv, struct receiver *rx)
 		{ "if", required_argument, NULL, 'i' },
 		{ "mode", required_argument, NULL, 'm' },
 		{ "cpu", required_argument, NULL, 'c' },
+		{ "pass-stamped", no_argument, NULL, 'p' },
 		{},
 	};
 	int opt;
@@ -195,6 +200,9 @@ static void parse(int argc, char **argv, struct receiver *rx)
 			break;
 		case 'c':
 			rx->cpu = kb_parse_u64("--cpu", optarg, 0, 4095);
+			break;
+		case 'p':
+			rx->pass_stamped = true;
 			break;
 		default:
 			exit(KB_EXIT_USAGE);
