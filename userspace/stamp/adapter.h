@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* adapter.h - switches the time stamps of network adapters on, and back to what they were. */
+#ifndef KB_STAMP_ADAPTER_H
+#define KB_STAMP_ADAPTER_H
+
+/* A port and any socket of its network namespace. */
+struct adapter {
+	int fd;
+	const char *ifname;
+};
+
+/*
+ * Has one port stamp what it sends, the other all that it receives (they may be the same) until
+ * this process ends: however it does, a child that outlives it puts the configuration back. Dies
+ * with exit code 3 if an adapter can't.
+ */
+void adapters_stamp(struct adapter out, struct adapter in);
+
+/* Some adapters start anew when they are told: waits for the link, exit code 1 if it stays away. */
+void adapter_wait_carrier(struct adapter port);
+
+#endif
