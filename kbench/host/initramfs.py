@@ -42,6 +42,24 @@ CARRY = (
     "virtio_net",
 )
 """Carried where the kernel has them, for modprobe and for the kernel's own requests."""
+NIC_DRIVERS = ("virtio_net", "e1000e", "e1000", "vmxnet3", "igb")
+NIC_CARRY = (
+    *NIC_DRIVERS,
+    "8021q",
+    "bonding",
+    "ipvlan",
+    "macvlan",
+    "openvswitch",
+    "team",
+    "team_mode_activebackup",
+    "team_mode_broadcast",
+    "team_mode_loadbalance",
+    "team_mode_random",
+    "team_mode_roundrobin",
+    "vrf",
+    "vxlan",
+)
+"""Carried besides, where the kernel has them, in a lab with NICs: drivers, and what a machine makes of its ports."""
 
 TOOLS = {"ip": "iproute2", "ethtool": "ethtool"}
 """Programs taken from this machine, and the package that each is in."""
@@ -57,8 +75,10 @@ PS1='lab:\\w# '
 """/etc/profile, for `kbench lab shell`."""
 
 
-def build(kernel: LabKernel, programs_dir: Path, module: Path | None) -> Path:
+def build(kernel: LabKernel, programs_dir: Path, module: Path | None, *, nics: bool = False) -> Path:
     """The image for this kernel with the static programs of `programs_dir` (kb-*) and kbench's module.
+
+    With `nics` it carries their drivers. Without, it stays what it is: its size is part of exact figures.
 
     Raises EnvironmentProblem naming the package when this machine lacks a part.
     """
@@ -69,7 +89,8 @@ def build(kernel: LabKernel, programs_dir: Path, module: Path | None) -> Path:
     if not any(p.name == "kb-agent" for p in programs):
         raise EnvironmentProblem(f"{programs_dir} has no kb-agent: build the programs first")
     inputs = [busybox, *tools.values(), *libraries.values(), *programs, *([module] if module else [])]
-    key = _key(kernel, inputs)
+    carry = CARRY + NIC_CARRY if nics else CARRY
+    key = _key(kernel, inputs, carry)
     cache = cache_dir() / "initramfs"
     cache.mkdir(parents=True, exist_ok=True)
     image = cache / f"{kernel.release}-{key}.cpio"
@@ -95,7 +116,7 @@ def build(kernel: LabKernel, programs_dir: Path, module: Path | None) -> Path:
     cpio.symlink("sbin/modprobe", "/bin/busybox")  # where the kernel looks for it
     if module:
         cpio.file(f"kbench/modules/{module.name}", module.read_bytes())
-    _add_modules(cpio, Modules(kernel.modules_dir, kernel.release))
+    _add_modules(cpio, Modules(kernel.modules_dir, kernel.release), carry)
     cpio.file("etc/profile", PROFILE.encode())
     _store(image, cpio.finish())
     return image
@@ -172,10 +193,10 @@ class Modules:
         return order
 
 
-def _add_modules(cpio: Cpio, modules: Modules) -> None:
+def _add_modules(cpio: Cpio, modules: Modules, extra: Iterable[str]) -> None:
     top = f"lib/modules/{modules.release}"
     load = modules.closure(LOAD)
-    carry = modules.closure([*load, *(m for m in CARRY if m in modules)])
+    carry = modules.closure([*load, *(m for m in extra if m in modules)])
     dependencies, aliases = [], []
     for name in carry:
         cpio.file(f"{top}/{modules.path(name)}", modules.data(name))
@@ -227,9 +248,9 @@ def _libraries(programs: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
-def _key(kernel: LabKernel, inputs: Iterable[Path]) -> str:
+def _key(kernel: LabKernel, inputs: Iterable[Path], carry: tuple[str, ...]) -> str:
     digest = hashlib.sha256(
-        f"{LAYOUT} {LOAD} {CARRY} {PROFILE} {kernel.vmlinux_sha256} {kernel.modules_dir}".encode()
+        f"{LAYOUT} {LOAD} {carry} {PROFILE} {kernel.vmlinux_sha256} {kernel.modules_dir}".encode()
     )
     for path in (kernel.modules_dir, *inputs):
         status = path.stat()

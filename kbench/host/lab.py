@@ -8,6 +8,7 @@ thousand times as fast as the host's: time-outs of the host must never be compar
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import subprocess
 import time
@@ -17,13 +18,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kbench.errors import EnvironmentProblem, MeasureError
-from kbench.host import builds, initramfs, kernels, qemu
+from kbench.host import builds, initramfs, kernels, lab_nics, qemu
 from kbench.host.agent import SocketChannel
 from kbench.host.base import Host
 from kbench.host.builds import Progress
 from kbench.host.journal import Journal
 from kbench.host.kernels import LabKernel
+from kbench.host.lab_nics import LabNics, LabSsh, Wiring, cabled
 from kbench.host.qemu import Console, Mode
+
+__all__ = ["LabHost", "LabNics", "LabSsh", "Parts", "cabled", "shell"]
 
 BOOT_TIMEOUT_S = 60.0
 BOOT_ATTEMPTS = 2
@@ -59,9 +63,16 @@ class LabHost(Host):
 
     kind: Literal["lab"] = "lab"
 
-    def __init__(self, machine: qemu.Machine, facts: dict[str, Any], journal: Journal | None = None) -> None:
+    def __init__(
+        self,
+        machine: qemu.Machine,
+        facts: dict[str, Any],
+        journal: Journal | None = None,
+        wiring: Wiring | None = None,
+    ) -> None:
         self._machine = machine
         self._journal = journal
+        self._wiring = wiring
         self._facts = facts
         self.in_order: bool | None = None
         """After `close`: whether the guest switched itself off, as it should."""
@@ -79,9 +90,11 @@ class LabHost(Host):
         memory_mib: int = MEMORY_MIB,
         console: Callable[[str], None] | None = None,
         journal: Journal | None = None,
+        nics: LabNics | None = None,
     ) -> LabHost:
         """Boot a lab; `cpus` is ignored in exact mode, which has one.
 
+        `nics` gives it emulated NICs, in fast mode only; sockets in it are closed here, also on failure.
         `console` gets each line of the guest's console. Call it in a thread that lives longer than the lab
         (see `qemu.Machine`).
 
@@ -89,44 +102,67 @@ class LabHost(Host):
         come up; the latter names the console's log in `log_dir`.
         """
         started = time.monotonic()
-        emulator = qemu.find_qemu()
-        kernel = parts.kernel
-        image = initramfs.build(kernel, parts.programs_dir, parts.module)
-        log_dir.mkdir(parents=True, exist_ok=True)
-        accel: qemu.Accel = "tcg"
-        why = "exact mode counts instructions, which only emulation can"
-        if mode == "fast":
-            probe = qemu.Spec(kernel.vmlinux, image, "fast", "kvm", cpus, memory_mib)
-            accel, why = qemu.choose_accel(
-                emulator, probe, kernel.vmlinux_sha256, log_dir / "kvm-probe.log", progress
-            )
-        else:
-            cpus = 1
-        spec = qemu.Spec(kernel.vmlinux, image, mode, accel, cpus, memory_mib)
-        for attempt in range(BOOT_ATTEMPTS):
-            progress(f"booting the lab: Linux {kernel.release}, {mode} mode, {accel} ({why})")
-            machine = qemu.Machine(emulator, spec, _new_log(log_dir), console)
-            try:
-                if journal:
-                    journal.record_process(machine.process.pid)
-                machine.wait_ready(BOOT_TIMEOUT_S)
-                facts = _facts(kernel, emulator, machine, mode, accel=accel, why=why)
-                facts["boot_s"] = round(time.monotonic() - started, 2)
-                lab = cls(machine, facts, journal)
-                if machine.console.agent_errors:
-                    raise machine.problem("did not boot in order")
-                if mode == "exact":
-                    lab.run(["/bin/busybox", "sleep", str(SETTLE_S)])
+        with contextlib.closing(Wiring(nics)) if nics else contextlib.nullcontext() as wiring:
+            emulator = qemu.find_qemu()
+            kernel = parts.kernel
+            image = initramfs.build(kernel, parts.programs_dir, parts.module, nics=nics is not None)
+            log_dir.mkdir(parents=True, exist_ok=True)
+            accel: qemu.Accel = "tcg"
+            why = "exact mode counts instructions, which only emulation can"
+            if mode == "fast":
+                probe = qemu.Spec(kernel.vmlinux, image, "fast", "kvm", cpus, memory_mib)
+                accel, why = qemu.choose_accel(
+                    emulator, probe, kernel.vmlinux_sha256, log_dir / "kvm-probe.log", progress
+                )
+            else:
+                cpus = 1
+            spec = qemu.Spec(kernel.vmlinux, image, mode, accel, cpus, memory_mib, wiring=wiring)
+            attempts = BOOT_ATTEMPTS if accel == "tcg" else 1
+            for attempt in range(attempts):
+                progress(f"booting the lab: Linux {kernel.release}, {mode} mode, {accel} ({why})")
+                facts = _facts(kernel, emulator, mode, accel=accel, why=why)
+                try:
+                    lab = cls._start(emulator, spec, facts, _new_log(log_dir), console, journal)
+                except MeasureError as problem:
+                    if attempt + 1 == attempts:
+                        raise
+                    progress(f"the lab did not come up, once more: {problem}")
                 else:
-                    lab._let_reception_go_first()
-                return lab
-            except BaseException as problem:
-                machine.kill()
-                _ended(machine, journal)
-                if not isinstance(problem, MeasureError) or attempt + 1 == BOOT_ATTEMPTS or accel != "tcg":
-                    raise
-                progress(f"the lab did not come up, once more: {problem}")
+                    lab._facts["boot_s"] = round(time.monotonic() - started, 2)
+                    return lab
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    @classmethod
+    def _start(
+        cls,
+        emulator: qemu.Qemu,
+        spec: qemu.Spec,
+        facts: dict[str, Any],
+        log: Path,
+        console: Callable[[str], None] | None,
+        journal: Journal | None,
+    ) -> LabHost:
+        """One attempt; what it started is ended when it fails."""
+        machine = qemu.Machine(emulator, spec, log, console)
+        try:
+            if journal:
+                journal.record_process(machine.process.pid)
+            machine.wait_ready(BOOT_TIMEOUT_S)
+            facts["qemu_command"] = machine.command
+            lab = cls(machine, facts, journal, spec.wiring)
+            if machine.console.agent_errors:
+                raise machine.problem("did not boot in order")
+            if spec.mode == "exact":
+                lab.run(["/bin/busybox", "sleep", str(SETTLE_S)])
+            else:
+                lab._let_reception_go_first()
+            if spec.wiring:
+                lab_nics.set_up(lab, spec.wiring)
+        except BaseException:
+            machine.kill()
+            _ended(machine, journal)
+            raise
+        return lab
 
     def _let_reception_go_first(self) -> None:
         """ksoftirqd preempts the generator, so that counts are exact however slow the virtual CPUs are.
@@ -149,6 +185,22 @@ class LabHost(Host):
         if not self.exists(path):
             raise EnvironmentProblem(f"{name}.ko is not in the lab's image")
         return path
+
+    @property
+    def ports(self) -> list[str]:
+        """Names of the ports with a cable, besides the management port."""
+        return [port.name for port in self._wiring.ports] if self._wiring else []
+
+    def pull_cable(self, port: str, up: bool) -> None:
+        """Unplug (`up` False) or plug in the cable of a port; both its ends lose or regain their carrier.
+
+        Where the other end is in another lab, that one keeps its carrier: pull there as well. Raises ValueError for
+        a port that has no cable.
+        """
+        if not self._wiring:
+            raise ValueError("the lab was booted without NICs")
+        for end in self._wiring.one_cable(port):
+            self._machine.monitor.ask("set_link", name=end.device, up=up)
 
     @property
     def console(self) -> Console:
@@ -206,9 +258,7 @@ def _new_log(log_dir: Path) -> Path:
     return log_dir / f"lab-{number}.log"
 
 
-def _facts(
-    kernel: LabKernel, emulator: qemu.Qemu, machine: qemu.Machine, mode: Mode, *, accel: str, why: str
-) -> dict[str, Any]:
+def _facts(kernel: LabKernel, emulator: qemu.Qemu, mode: Mode, *, accel: str, why: str) -> dict[str, Any]:
     return {
         "kernel_release": kernel.release,
         "kernel_version": kernel.version,
@@ -216,7 +266,6 @@ def _facts(
         "vmlinux_sha256": kernel.vmlinux_sha256,
         "notices": list(kernel.notices),
         "qemu_version": emulator.version,
-        "qemu_command": machine.command,
         "mode": mode,
         "accel": accel,
         "accel_reason": why,

@@ -18,6 +18,8 @@ from typing import Literal
 
 from kbench.errors import EnvironmentProblem, MeasureError
 from kbench.host.builds import Progress, cache_dir
+from kbench.host.lab_nics import Wiring
+from kbench.host.qmp import Monitor
 
 Mode = Literal["exact", "fast"]
 Accel = Literal["kvm", "tcg"]
@@ -85,16 +87,23 @@ class Spec:
     memory_mib: int
     arguments: tuple[str, ...] = ()
     """More words for the kernel's command line."""
+    wiring: Wiring | None = None
+    """NICs; none in exact mode, as each device takes part in what is counted."""
 
     def kernel_line(self) -> str:
         """The kernel's command line."""
         exact = EXACT_ARGUMENTS if self.mode == "exact" else ()
         return " ".join([*BASE_ARGUMENTS, *exact, *self.arguments, "rdinit=/sbin/kb-agent", "--", "--init"])
 
-    def command(self, qemu: Qemu, agent_fd: int | None) -> list[str]:
-        """QEMU's command line; the console is its stdin and stdout, the agent's port is socket `agent_fd`."""
+    def command(self, qemu: Qemu, agent_fd: int | None, monitor_fd: int | None = None) -> list[str]:
+        """QEMU's command line; the console is its stdin and stdout.
+
+        The agent's port is socket `agent_fd`, the monitor's `monitor_fd`.
+        """
         if self.mode == "exact" and (self.accel != "tcg" or self.cpus != 1):
             raise ValueError("exact mode is TCG with one CPU")
+        if self.mode == "exact" and self.wiring:
+            raise ValueError("exact mode has no NICs")
         accel = (
             "kvm" if self.accel == "kvm" else f"tcg,thread={'single' if self.mode == 'exact' else 'multi'}"
         )
@@ -145,6 +154,11 @@ class Spec:
                 "-device",
                 "virtserialport,chardev=agent,name=kbench.agent",
             ]
+        if monitor_fd is not None:
+            command += ["-chardev", f"socket,id=monitor,fd={monitor_fd}"]
+            command += ["-mon", "chardev=monitor,mode=control"]
+        if self.wiring:
+            command += self.wiring.arguments()
         return command
 
 
@@ -187,18 +201,24 @@ class Machine:
         self, qemu: Qemu, spec: Spec, log: Path, on_line: Callable[[str], None] | None = None
     ) -> None:
         self.socket, theirs = socket.socketpair()
+        ours, monitors = socket.socketpair()
+        self.monitor = Monitor(ours)
+        fds = [theirs.fileno()]
         self.command = spec.command(qemu, theirs.fileno())
+        if spec.wiring:  # without NICs there is nothing to ask the monitor for
+            fds += [monitors.fileno(), *spec.wiring.fds]
+            self.command = spec.command(qemu, theirs.fileno(), monitors.fileno())
         self.console = Console(log)
         self._on_line = on_line
         log.parent.mkdir(parents=True, exist_ok=True)
-        with theirs:
+        with theirs, monitors:
             self.process = (
                 subprocess.Popen(  # its own session: Ctrl-C is ours to handle, and ends it in order
                     ["setpriv", "--pdeathsig", "KILL", "--", *self.command],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=fds,
                     start_new_session=True,
                 )
             )
@@ -249,6 +269,7 @@ class Machine:
     def kill(self) -> None:
         """End it now, whatever state it is in."""
         self.socket.close()
+        self.monitor.close()
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
