@@ -22,6 +22,7 @@ import psutil
 
 from kbench import __version__
 from kbench.host.base import Host, HostFileError
+from kbench.host.shell import Shell
 
 SYSCTLS = (
     "kernel.bpf_stats_enabled",
@@ -52,7 +53,7 @@ TOOLS = {
 }
 
 
-def read_or_none(host: Host, path: str) -> str | None:
+def read_or_none(host: Shell, path: str) -> str | None:
     """A small file's text without the newline at its end; None where it can't be read."""
     try:
         return host.read_text(path).strip()

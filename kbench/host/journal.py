@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The undo journal: every change to this machine is written down before it is made; undo.py undoes.
+"""The undo journal: every change to a machine is written down before it is made; undo.py undoes.
 
 One file for each run, /run/kbench/journal/RUN-ID.jsonl (KBENCH_RUN_DIR sets another place than /run/kbench):
-a header that names the owner, then lines
-``{"do": N, "op": ..., "args": ...}`` and ``{"done": N}``. `kbench restore` undoes what dead owners left.
+a header that names the owner, then lines ``{"do": N, "op": ..., "args": ...}`` and ``{"done": N}``; a change to another
+machine has its address, ``"at": "ssh://..."``, and a line ``{"host": "ssh://...", "boot_id": ...}`` comes before it.
+`kbench restore` undoes what dead owners left.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import secrets
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -25,19 +26,25 @@ from typing import Any
 
 from kbench.errors import EnvironmentProblem, UsageError
 from kbench.host import undo
+from kbench.host.reach import Attached, Reach
+from kbench.host.remote import Unreachable
+from kbench.host.shell import LocalShell
 
-VERSION = 1
+VERSION = 2
+READABLE = (1, VERSION)
+"""Version 1 knew this machine only."""
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,120}")
 TEMPORARY_AGE_S = 60.0
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One change: `op` is a key of undo.OPS, `args` are its arguments."""
+    """One change: `op` is a key of undo.OPS, `args` are its arguments, `at` is where (None: this machine)."""
 
     number: int
     op: str
     args: dict[str, Any]
+    at: str | None = None
 
 
 @dataclass
@@ -48,12 +55,13 @@ class Recorded:
     run_id: str
     pid: int
     starttime: int
-    boot_id: str
+    boots: dict[str | None, str]
+    """In which boot each machine was changed, by its address; None is this machine."""
     entries: list[Entry] = field(default_factory=list)
 
     def owner_alive(self) -> bool:
         """Whether the process that wrote it still runs: same boot, pid and start time."""
-        return self.boot_id == undo.boot_id() and undo.starttime(self.pid) == self.starttime
+        return self.boots[None] == undo.boot_id() and undo.starttime(self.pid) == self.starttime
 
 
 class RestoreFailed(EnvironmentProblem):
@@ -122,6 +130,8 @@ class Journal:
         self._fd = fd
         self._entries: dict[int, Entry] = {}
         self._next = 1
+        self._attached: dict[str, Attached] = {}
+        self._boots: dict[str | None, str] = {None: undo.boot_id()}
 
     @classmethod
     def open(cls, run_id: str) -> Journal:
@@ -134,7 +144,8 @@ class Journal:
             if old is not None and old.owner_alive():
                 raise EnvironmentProblem(f"run {run_id} is in progress (process {old.pid})")
             if old is not None:
-                _, failed = _undo_recorded(old)
+                with Reach() as reach:
+                    _, failed = _undo_recorded(old, reach)
                 if failed:
                     raise RestoreFailed([], failed)
             # Under a temporary name until the header is whole: a journal without one would have no owner.
@@ -152,15 +163,28 @@ class Journal:
         os.write(self._fd, json.dumps(record, separators=(",", ":")).encode() + b"\n")
         os.fsync(self._fd)
 
-    def record(self, op: str, **args: Any) -> Entry:
-        """Write down a change that is about to be made; call `done` after it was undone."""
+    def attach(self, shell: Attached) -> None:
+        """Another machine is about to be changed; as long as `shell` is alive it serves to undo that."""
+        boot_id = shell.boot_id
+        self._append({"host": shell.address, "boot_id": boot_id})
+        self._boots[shell.address] = boot_id
+        self._attached[shell.address] = shell
+
+    def record(self, op: str, *, at: str | None = None, **args: Any) -> Entry:
+        """Write down a change that is about to be made; call `done` after it was undone.
+
+        `at` is `Host.address` of the machine that is changed, which was attached if it is another one.
+        """
         if op not in undo.OPS:
             raise ValueError(f"no undo for {op!r}")
-        entry = Entry(self._next, op, args)
+        if at not in self._boots or (at and op in undo.LOCAL_ONLY):
+            raise ValueError(f"{op} at {at}: not for other machines, or not attached")
+        entry = Entry(self._next, op, args, at)
         self._next += 1
         # Known here before it is on disk: after an interrupt in between undo_all tries once too often.
         self._entries[entry.number] = entry
-        self._append({"do": entry.number, "op": op, "args": args})
+        where = {} if at is None else {"at": at}
+        self._append({"do": entry.number, "op": op, "args": args} | where)
         return entry
 
     def done(self, entry: Entry) -> None:
@@ -169,10 +193,10 @@ class Journal:
             self._append({"done": entry.number})
             del self._entries[entry.number]
 
-    def find(self, op: str, **args: Any) -> Entry | None:
-        """The latest change of this kind, with these arguments, that is not undone."""
+    def find(self, op: str, *, at: str | None = None, **args: Any) -> Entry | None:
+        """The latest change of this kind, on this machine, with these arguments, that is not undone."""
         for entry in reversed(list(self._entries.values())):
-            if entry.op == op and args.items() <= entry.args.items():
+            if (entry.op, entry.at) == (op, at) and args.items() <= entry.args.items():
                 return entry
         return None
 
@@ -184,7 +208,7 @@ class Journal:
         """Write `text` to a sysctl or a file of /sys of this machine, having noted what it held."""
         old = Path(path).read_text()
         entry = self.record("file", path=path, old=old)
-        undo.write_existing(path, text)
+        LocalShell().write_text(path, text)
         return entry
 
     def make_tmpdir(self, prefix: str = "kbench-") -> Path:
@@ -196,15 +220,16 @@ class Journal:
 
     def undo_all(self) -> tuple[list[str], list[str]]:
         """Undo what is not undone, latest first, past failures. Returns what was undone, what failed."""
-        undone, failed = [], []
-        for entry in reversed(list(self._entries.values())):
-            try:
-                undone += undo.OPS[entry.op](**entry.args)
-            except Exception as error:  # whatever went wrong, the rest must still be undone
-                failed.append(f"{entry.op} {entry.args}: {error}")
-            else:
-                self.done(entry)
-        return undone, failed
+        undone: list[str] = []
+        failed: list[str] = []
+        with Reach(self._attached) as reach:
+            for entry, lines, problem in _undo(list(self._entries.values()), self._boots, reach, self.path):
+                undone += lines
+                if problem:
+                    failed.append(problem)
+                else:
+                    self.done(entry)
+        return undone, list(dict.fromkeys(failed))
 
     def close(self) -> tuple[list[str], list[str]]:
         """`undo_all`, and remove the journal if nothing is left in it."""
@@ -243,35 +268,61 @@ def _read(path: Path) -> Recorded | None:
         with contextlib.suppress(ValueError):
             records.append(json.loads(line))
     records = [record for record in records if isinstance(record, dict)]
-    if not records or records[0].get("kbench_journal") != VERSION:
+    if not records or records[0].get("kbench_journal") not in READABLE:
         raise EnvironmentProblem(f"{path} is not a journal of this version of kbench")
     try:
         head = records[0]
-        found = Recorded(path, head["run_id"], head["pid"], head["starttime"], head["boot_id"])
+        found = Recorded(path, head["run_id"], head["pid"], head["starttime"], {None: head["boot_id"]})
         done = {record["done"] for record in records if "done" in record}
         for record in records[1:]:
-            if "do" in record and record["do"] not in done:
-                found.entries.append(Entry(record["do"], record["op"], record["args"]))
+            if "host" in record:
+                found.boots[record["host"]] = record["boot_id"]
+            elif "do" in record and record["do"] not in done:
+                found.entries.append(Entry(record["do"], record["op"], record["args"], record.get("at")))
     except KeyError as error:
         raise EnvironmentProblem(f"{path} lacks {error}") from error
     return found
 
 
-def _undo_recorded(journal: Recorded) -> tuple[list[str], list[str]]:
-    """Undo a dead owner's changes; the file goes when all are. After a reboot only files are left to undo."""
-    undone, failed, left = [], [], []
-    same_boot = journal.boot_id == undo.boot_id()
-    for entry in reversed(journal.entries):
-        if not same_boot and entry.op not in undo.SURVIVE_REBOOT:
-            continue
+def _undo(
+    entries: Iterable[Entry], boots: Mapping[str | None, str], reach: Reach, path: Path
+) -> Iterator[tuple[Entry, list[str], str]]:
+    """Undo changes, latest first; yields each with what was done, and why it could not be undone (or "").
+
+    `boots` tells in which boot of each machine they were made: after a reboot only files are left to undo.
+    """
+    for entry in sorted(entries, key=lambda entry: (entry.op not in undo.FIRST, -entry.number)):
+        where = f" on {entry.at}" if entry.at else ""
         try:
-            undone += undo.OPS[entry.op](**entry.args)
-        except Exception as error:
-            failed.append(f"{entry.op} {entry.args}: {error}")
-            left.append(entry)
-    if not left:
+            lines = []
+            if entry.op in undo.SURVIVE_REBOOT or boots.get(entry.at) == reach.boot_id(entry.at):
+                lines = undo.OPS[entry.op](reach.shell(entry.at), **entry.args)
+        except Unreachable as error:
+            again = "run `kbench restore` again when it can be reached"
+            yield entry, [], f"{error}; {again}, or remove {path} if it is gone for good"
+        except Exception as error:  # whatever went wrong, the rest must still be undone
+            yield entry, [], f"{entry.op} {entry.args}{where}: {error}"
+        else:
+            yield entry, [line + where for line in lines], ""
+
+
+def _undo_recorded(journal: Recorded, reach: Reach) -> tuple[list[str], list[str]]:
+    """Undo a dead owner's changes; the file goes when all are, and keeps only what is left."""
+    undone: list[str] = []
+    failed: list[str] = []
+    done: list[int] = []
+    for entry, lines, problem in _undo(journal.entries, journal.boots, reach, journal.path):
+        undone += lines
+        if problem:
+            failed.append(problem)
+        else:
+            done.append(entry.number)
+    if not failed:
         journal.path.unlink(missing_ok=True)
-    return undone, failed
+    elif done:
+        with journal.path.open("ab") as file:  # its last line may be cut off: begin a new one
+            file.write(b"\n" + b"".join(b'{"done":%d}\n' % number for number in done))
+    return undone, list(dict.fromkeys(failed))
 
 
 def _stale() -> tuple[list[Recorded], list[str]]:
@@ -299,10 +350,10 @@ def restore() -> list[str]:
     if not _run_path().exists():
         return []
     undone: list[str] = []
-    with _journal_dir() as directory:
+    with _journal_dir() as directory, Reach() as reach:
         stale, failed = _stale()
         for journal in stale:
-            done, not_done = _undo_recorded(journal)
+            done, not_done = _undo_recorded(journal, reach)
             undone += done
             failed += not_done
         for leftover in directory.glob(".new-*"):

@@ -18,7 +18,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 def add_namespace(host: Host, journal: Journal | None, name: str) -> None:
     """Make a namespace with its loopback up.
 
-    With a journal (on this machine; the lab is thrown away whole) it is written down first.
+    With a journal (the lab, which is thrown away whole, needs none) it is written down first.
     EnvironmentProblem if the name is taken: a namespace that somebody else made is never touched.
     """
     if not NAME.fullmatch(name):
@@ -26,11 +26,11 @@ def add_namespace(host: Host, journal: Journal | None, name: str) -> None:
     if host.exists(f"/run/netns/{name}"):
         raise EnvironmentProblem(f"network namespace {name} exists already; `kbench restore` or delete it")
     if journal:
-        journal.record("netns", name=name)
+        journal.record("netns", at=host.address, name=name)
     done = host.run(["ip", "netns", "add", name], check=False)
     if done.code:
         # Somebody was faster: it is not ours to delete.
-        entry = journal.find("netns", name=name) if journal else None
+        entry = journal.find("netns", at=host.address, name=name) if journal else None
         if journal and entry and "exists" in done.stderr:
             journal.done(entry)
         raise MeasureError(f"can't add network namespace {name}: {done.stderr.strip()}")
@@ -40,7 +40,7 @@ def add_namespace(host: Host, journal: Journal | None, name: str) -> None:
 def del_namespace(host: Host, journal: Journal | None, name: str) -> None:
     """Delete a namespace that `add_namespace` made, and note it in the journal."""
     host.run(["ip", "netns", "delete", name])
-    entry = journal.find("netns", name=name) if journal else None
+    entry = journal.find("netns", at=host.address, name=name) if journal else None
     if journal and entry:
         journal.done(entry)
 

@@ -1,31 +1,52 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How each kind of change to this machine is undone.
+"""How each kind of change to a machine is undone.
 
-An undo is idempotent: it may find its change not made, half made or undone already, and then does nothing.
-It returns what it did as lines for people, and raises when what should go stays.
+An undo works over a Shell of the machine where the change was made, and is idempotent: it may find its change not made,
+half made or undone already, and then does nothing. It returns what it did as lines for people, and raises when what
+should go stays.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
-import shutil
 import signal
-import stat
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from kbench.host.shell import HostFileError, Shell
+
 GRACE_S = 4.0
 """What a process gets between SIGTERM and SIGKILL; the agent itself gives its children 2 s."""
-COMMAND_TIMEOUT_S = 30.0
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+REMOVE_DIRECTORY = """
+[ -e "$1" ] || [ -L "$1" ] || exit 0
+[ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ] || { echo "$1 is not the directory that kbench made" >&2; exit 1; }
+rm -rf -- "$1" && echo removed "$1"
+"""
+"""For sh. Prints what it did. rm does not go through symbolic links."""
+END_PROGRAMS = """
+found() { ls -l /proc/[0-9]*/exe 2>/dev/null | sed -n "s|.*/proc/\\([0-9]*\\)/exe -> $1/.*|\\1|p"; }
+pids=$(found "$1")
+[ "$pids" ] || exit 0
+for sig in TERM TERM TERM TERM KILL KILL; do
+	kill -$sig $pids 2>/dev/null
+	sleep 1
+	pids=$(found "$1")
+	[ "$pids" ] || { echo ended programs of "$1"; exit 0; }
+done
+echo processes of "$1" do not end: $pids >&2
+exit 1
+"""
+"""For sh. By their executables: such names are nobody else's, while a process id may be another process by now."""
 
 
 def boot_id() -> str:
     """The kernel's name for this boot: pids and namespaces mean nothing in another one."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return Path(BOOT_ID).read_text().strip()
 
 
 def _stat_fields(pid: int) -> list[str] | None:
@@ -84,8 +105,8 @@ def _end(pid: int, started: int, grace_s: float) -> bool:
     raise TimeoutError(f"process {pid} does not end")
 
 
-def undo_process(pid: int, starttime: int | None) -> list[str]:
-    """End a process and what descends from it, if it is still the same one."""
+def undo_process(_shell: Shell, *, pid: int, starttime: int | None) -> list[str]:
+    """End a process of this machine and what descends from it, if it is still the same one."""
     if starttime is None or pid == os.getpid():
         return []
     below = _descendants(pid)
@@ -95,68 +116,57 @@ def undo_process(pid: int, starttime: int | None) -> list[str]:
     return [f"ended process {pid}" + (f" and {orphans} below it" if orphans else "")]
 
 
-def _ip(*args: str) -> None:
-    done = subprocess.run(
-        ["ip", *args], capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip() or f"ip {' '.join(args)} failed")
+def undo_programs(shell: Shell, *, directory: str) -> list[str]:
+    """End what still runs of the programs that were put into a directory of ours."""
+    done = shell.run(["sh", "-c", END_PROGRAMS, "sh", directory], check=False)
+    if done.code:
+        raise RuntimeError(done.stderr.strip())
+    return done.stdout.splitlines()
 
 
-def undo_netns(name: str) -> list[str]:
+def undo_netns(shell: Shell, *, name: str) -> list[str]:
     """Delete a network namespace; its links go with it once no process is in it."""
-    if not os.path.lexists(f"/run/netns/{name}"):
+    if not shell.exists(f"/run/netns/{name}"):
         return []
-    _ip("netns", "delete", name)
+    shell.run(["ip", "netns", "delete", name])
     return [f"deleted network namespace {name}"]
 
 
-def undo_link(name: str) -> list[str]:
-    """Delete a network interface of this machine's own namespace."""
-    if not os.path.lexists(f"/sys/class/net/{name}"):
+def undo_link(shell: Shell, *, name: str) -> list[str]:
+    """Delete a network interface of the machine's own namespace."""
+    if not shell.exists(f"/sys/class/net/{name}"):
         return []
-    _ip("link", "delete", name)
+    shell.run(["ip", "link", "delete", name])
     return [f"deleted link {name}"]
 
 
-def undo_tmpdir(path: str) -> list[str]:
+def undo_tmpdir(shell: Shell, *, path: str) -> list[str]:
     """Remove a directory of ours with all in it; never through a symbolic link."""
-    try:
-        info = os.lstat(path)
-    except FileNotFoundError:
-        return []
-    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
-        raise RuntimeError(f"{path} is not the directory that kbench made")
-    shutil.rmtree(path)
-    return [f"removed {path}"]
+    done = shell.run(["sh", "-c", REMOVE_DIRECTORY, "sh", path], check=False)
+    if done.code:
+        raise RuntimeError(done.stderr.strip())
+    return done.stdout.splitlines()
 
 
-def write_existing(path: str, text: str) -> None:
-    """Write to a file that is there, with one write() as /proc and /sys want it."""
-    fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
-
-
-def undo_file(path: str, old: str) -> list[str]:
+def undo_file(shell: Shell, *, path: str, old: str) -> list[str]:
     """Write the old value back, unless it is there or the file went (with its interface)."""
     try:
-        if Path(path).read_text() == old:
+        if shell.read_text(path) == old:
             return []
-    except FileNotFoundError:
-        return []
-    write_existing(path, old)
+    except HostFileError as error:
+        if error.errno == errno.ENOENT:
+            return []
+        raise
+    shell.write_text(path, old)
     return [f"set {path} back to {old.strip()}"]
 
 
-def undo_module(name: str) -> list[str]:
+def undo_module(shell: Shell, *, name: str) -> list[str]:
     """Unload a kernel module; one that is just going or in use by a dying program gets some time."""
     deadline = time.monotonic() + GRACE_S
-    while Path(f"/sys/module/{name}").exists():
-        done = subprocess.run(["rmmod", name], capture_output=True, text=True, check=False)
-        if done.returncode == 0:
+    while shell.exists(f"/sys/module/{name}"):
+        done = shell.run(["rmmod", name], check=False)
+        if done.code == 0:
             return [f"unloaded module {name}"]
         if time.monotonic() > deadline:
             raise RuntimeError(done.stderr.strip())
@@ -166,13 +176,20 @@ def undo_module(name: str) -> list[str]:
 
 OPS: dict[str, Callable[..., list[str]]] = {
     "process": undo_process,
+    "programs": undo_programs,
     "netns": undo_netns,
     "link": undo_link,
     "tmpdir": undo_tmpdir,
     "file": undo_file,
     "module": undo_module,
 }
-"""What a journal's entry can be, by its `op`; the entry's args are the function's."""
+"""What a journal's entry can be, by its `op`: called with a Shell of its machine, and the entry's args by name."""
+
+FIRST = frozenset({"programs"})
+"""Undone before all else: what still runs would work against it."""
+
+LOCAL_ONLY = frozenset({"process"})
+"""What can be undone on this machine alone, where a process can be told from a later one with its number."""
 
 SURVIVE_REBOOT = frozenset({"tmpdir"})
 """Changes that a reboot does not undo by itself."""

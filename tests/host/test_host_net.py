@@ -16,6 +16,7 @@ from kbench.errors import EnvironmentProblem, MeasureError
 from kbench.host import net, undo
 from kbench.host.base import Host
 from kbench.host.journal import Journal, restore
+from kbench.host.shell import LocalShell
 
 
 @pytest.fixture(autouse=True)
@@ -125,6 +126,6 @@ def test_restore_after_kill_of_a_process_that_made_namespaces(bin_dir: Path, nam
 def test_link_undo(name: str) -> None:
     link = f"kbt{name[-8:]}"
     subprocess.run(["ip", "link", "add", link, "type", "veth", "peer", "name", f"{link}p"], check=True)
-    assert undo.undo_link(link) == [f"deleted link {link}"]
+    assert undo.undo_link(LocalShell(), name=link) == [f"deleted link {link}"]
     assert not Path(f"/sys/class/net/{link}").exists()
-    assert undo.undo_link(link) == []
+    assert undo.undo_link(LocalShell(), name=link) == []

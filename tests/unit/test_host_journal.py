@@ -19,6 +19,9 @@ from kbench.errors import EnvironmentProblem, UsageError
 from kbench.host import journal as journals
 from kbench.host import undo
 from kbench.host.journal import Journal, RestoreFailed, process_identity, restore, stale_journals
+from kbench.host.shell import LocalShell, Shell
+
+HERE = LocalShell()
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +35,7 @@ def trace(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """An op "note" whose undo appends to the list; "bad" raises."""
     seen: list[str] = []
 
-    def note(text: str) -> list[str]:
+    def note(_shell: Shell, text: str) -> list[str]:
         if text.startswith("bad"):
             raise RuntimeError(f"can't undo {text}")
         seen.append(text)
@@ -141,7 +144,7 @@ def test_what_fails_stays_for_the_next_restore(trace: list[str], monkeypatch: py
     with pytest.raises(RestoreFailed, match="can't undo bad") as caught:
         restore()
     assert caught.value.undone == ["undid a"] and path.exists()
-    monkeypatch.setitem(undo.OPS, "note", lambda text: [f"now {text}"])
+    monkeypatch.setitem(undo.OPS, "note", lambda _shell, text: [f"now {text}"])
     assert "now bad" in restore()
     assert not path.exists()
 
@@ -214,8 +217,9 @@ def test_change_file_and_its_undo(tmp_path: Path) -> None:
     assert path.read_text() == "1"
     assert journal.close() == ([f"set {path} back to 0"], [])
     assert path.read_text() == "0\n"
-    assert undo.undo_file(str(path), "0\n") == []
-    assert undo.undo_file(str(tmp_path / "gone"), "0\n") == []
+    assert undo.undo_file(HERE, path=str(path), old="0\n") == []
+    assert undo.undo_file(HERE, path=str(tmp_path / "gone"), old="0\n") == []
+    assert not (tmp_path / "gone").exists()
 
 
 def test_tmpdir_undo_never_goes_through_a_symlink(tmp_path: Path) -> None:
@@ -225,13 +229,13 @@ def test_tmpdir_undo_never_goes_through_a_symlink(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(precious)
     with pytest.raises(RuntimeError, match="not the directory"):
-        undo.undo_tmpdir(str(link))
+        undo.undo_tmpdir(HERE, path=str(link))
     inside = tmp_path / "dir"
     inside.mkdir()
     (inside / "to").symlink_to(precious)
-    assert undo.undo_tmpdir(str(inside)) == [f"removed {inside}"]
+    assert undo.undo_tmpdir(HERE, path=str(inside)) == [f"removed {inside}"]
     assert (precious / "data").exists()
-    assert undo.undo_tmpdir(str(inside)) == []
+    assert undo.undo_tmpdir(HERE, path=str(inside)) == []
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -248,16 +252,16 @@ def test_process_is_ended_with_its_descendants_only_if_it_is_the_same() -> None:
         assert process.stdout
         child = int(process.stdout.readline())
         identity = process_identity(process.pid)
-        assert undo.undo_process(pid=process.pid, starttime=(identity["starttime"] or 0) + 1) == []
+        assert undo.undo_process(HERE, pid=process.pid, starttime=(identity["starttime"] or 0) + 1) == []
         assert process.poll() is None
-        assert undo.undo_process(**identity) == [f"ended process {process.pid} and 1 below it"]
+        assert undo.undo_process(HERE, **identity) == [f"ended process {process.pid} and 1 below it"]
         wait_until(lambda: undo.starttime(child) is None)
         assert process.wait(5) == -signal.SIGKILL
-        assert undo.undo_process(**identity) == []
+        assert undo.undo_process(HERE, **identity) == []
 
 
 def test_own_process_is_never_ended() -> None:
-    assert undo.undo_process(**process_identity(os.getpid())) == []
+    assert undo.undo_process(HERE, **process_identity(os.getpid())) == []
 
 
 def test_two_restores_do_not_race(state: Path, tmp_path: Path) -> None:
