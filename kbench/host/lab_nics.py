@@ -170,10 +170,10 @@ class Wiring:
 
     def arguments(self) -> list[str]:
         """For QEMU's command line; the management port comes first, so that the kernel finds it first."""
-        backend = "hubport,hubid=0"  # a port without a cable, but with a carrier
+        # The guest reaches nothing by it; without a far end, frames would stay in its queue and hang it.
+        backend = "user,restrict=on"
         if self.ssh:
-            # The guest reaches nothing but this forwarding; the free port is asked for afterwards.
-            backend = f"user,restrict=on,hostfwd=tcp:127.0.0.1:0-:{SSH}"
+            backend += f",hostfwd=tcp:127.0.0.1:0-:{SSH}"  # on a free port, which is asked for afterwards
         found = ["-netdev", f"{backend},id=management"]
         found += ["-device", f"virtio-net-pci,netdev=management,mac={self._mac(0)},romfile="]
         for port in self.ports:
