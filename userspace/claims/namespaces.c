@@ -132,6 +132,12 @@ static int own_nsid(int fd)
 	return nsid;
 }
 
+static void ignore_link(const struct nlmsghdr *head, void *context)
+{
+	(void)head;
+	(void)context;
+}
+
 static void take_link(const struct nlmsghdr *head, void *context)
 {
 	const struct ifinfomsg *message = NLMSG_DATA(head);
@@ -173,6 +179,8 @@ static void print(const struct namespace *namespace)
 	fd = netlink_open(NETLINK_ROUTE);
 	if (fd < 0)
 		kb_die(KB_EXIT_LACKS, "rtnetlink: %s", strerror(errno));
+	/* The kernel gives us a number there when it first has to name us in a dump. */
+	netlink_ask(fd, &ask.head, ignore_link, NULL);
 	ours = own_nsid(fd);
 	kb_json_begin("namespace");
 	kb_json_str("name", namespace->name);
