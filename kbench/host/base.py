@@ -48,6 +48,13 @@ class Host(ABC):
     def module(self, name: str) -> str:
         """Path of one of kbench's kernel modules (``kbench_nf``), built for this machine's kernel."""
 
+    def session_address(self) -> str | None:
+        """The address of this machine's own by which somebody works on it over ssh; None when nobody does.
+
+        The interface that has it must not be touched.
+        """
+        return None
+
     def describe_loss(self) -> str:
         """Why the connection to the agent may have ended; for messages."""
         return "the connection to the machine's agent was lost"

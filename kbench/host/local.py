@@ -56,6 +56,9 @@ class LocalHost(Host):
         build_dir = Path("/lib/modules") / self.kernel_release / "build"
         return str(builds.module(build_dir, self.kernel_release))
 
+    def session_address(self) -> str | None:
+        return session_address()
+
     def describe_loss(self) -> str:
         code = self._agent.poll()
         why = f" (it ended with {code})" if code is not None else ""
@@ -68,3 +71,24 @@ class LocalHost(Host):
         except subprocess.TimeoutExpired:
             self._agent.kill()
             self._agent.wait()
+
+
+def session_address(pid: int | None = None) -> str | None:
+    """The address of this machine that the ssh session came to in which this process (or `pid`) runs; else None.
+
+    The nearest ancestor that knows a session tells it: sudo cleans the environment of what it runs.
+    """
+    at = os.getpid() if pid is None else pid
+    while at:
+        try:
+            variables = Path(f"/proc/{at}/environ").read_bytes().split(b"\0")
+            status = Path(f"/proc/{at}/status").read_text(encoding="utf-8", errors="replace")
+        except OSError:  # it has ended, or is hidden from us: who is above it is not known
+            return None
+        for variable in variables:
+            name, _, value = variable.partition(b"=")
+            words = value.decode(errors="replace").split()
+            if name == b"SSH_CONNECTION" and len(words) == 4:  # client, its port, server, its port: ssh(1)
+                return words[2]
+        at = int(status.split("\nPPid:", 1)[1].split(None, 1)[0])
+    return None

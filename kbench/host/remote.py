@@ -175,8 +175,9 @@ class RemoteShell(CommandShell):
             "RequestTTY": "no",
             "RemoteCommand": "none",
         }
-        words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-        words += shlex.split(os.environ.get("KBENCH_SSH_OPTIONS", ""))
+        # The first value counts: the user's words may set other time-outs.
+        words = shlex.split(os.environ.get("KBENCH_SSH_OPTIONS", ""))
+        words += [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         words += ["-p", str(self._to.port)] if self._to.port else []
         words += ["-l", self._to.user] if self._to.user else []
         return [*words, "--", self._to.host]
