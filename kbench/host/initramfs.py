@@ -64,6 +64,10 @@ NIC_CARRY = (
 TOOLS = {"ip": "iproute2", "ethtool": "ethtool"}
 """Programs taken from this machine, and the package that each is in."""
 
+SSH_TOOLS = {"/usr/sbin/dropbear": "dropbear-bin", "/bin/dash": "dash"}
+"""The server, and the shell that it starts: busybox's would run its own `ip`, which knows too little."""
+SSH_FILES = {"etc/passwd": "root:*:0:0:root:/root:/bin/sh\n", "etc/shells": "/bin/sh\n"}
+
 KEEP = 8
 """Images kept in the cache."""
 
@@ -75,15 +79,20 @@ PS1='lab:\\w# '
 """/etc/profile, for `kbench lab shell`."""
 
 
-def build(kernel: LabKernel, programs_dir: Path, module: Path | None, *, nics: bool = False) -> Path:
+def build(
+    kernel: LabKernel, programs_dir: Path, module: Path | None, *, nics: bool = False, ssh: bool = False
+) -> Path:
     """The image for this kernel with the static programs of `programs_dir` (kb-*) and kbench's module.
 
-    With `nics` it carries their drivers. Without, it stays what it is: its size is part of exact figures.
+    With `nics` it carries their drivers, with `ssh` a server (see lab_ssh.py). Without, it stays what it is: its
+    size is part of exact figures.
 
     Raises EnvironmentProblem naming the package when this machine lacks a part.
     """
     busybox = _busybox()
     tools = {f"/sbin/{name}": _tool(name, package) for name, package in TOOLS.items()}
+    if ssh:
+        tools |= {path: _tool(Path(path).name, package) for path, package in SSH_TOOLS.items()}
     libraries = _libraries(tools.values())
     programs = sorted(p for p in programs_dir.glob("kb-*") if p.is_file())
     if not any(p.name == "kb-agent" for p in programs):
@@ -108,8 +117,8 @@ def build(kernel: LabKernel, programs_dir: Path, module: Path | None, *, nics: b
     for applet in subprocess.run(
         [busybox, "--list"], capture_output=True, text=True, check=True
     ).stdout.split():
-        if applet not in ("busybox", *TOOLS):
-            cpio.symlink(f"bin/{applet}", "busybox")
+        if applet not in ("busybox", *(Path(tool).name for tool in tools)):
+            cpio.symlink(f"bin/{applet}", "dash" if ssh and applet == "sh" else "busybox")
     for program in programs:
         cpio.file(f"kbench/bin/{program.name}", program.read_bytes(), 0o755)
     cpio.symlink("sbin/kb-agent", "/kbench/bin/kb-agent")
@@ -118,6 +127,9 @@ def build(kernel: LabKernel, programs_dir: Path, module: Path | None, *, nics: b
         cpio.file(f"kbench/modules/{module.name}", module.read_bytes())
     _add_modules(cpio, Modules(kernel.modules_dir, kernel.release), carry)
     cpio.file("etc/profile", PROFILE.encode())
+    if ssh:
+        for path, text in SSH_FILES.items():
+            cpio.file(path, text.encode())
     _store(image, cpio.finish())
     return image
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kbench.errors import EnvironmentProblem, MeasureError
-from kbench.host import builds, initramfs, kernels, lab_nics, qemu
+from kbench.host import builds, initramfs, kernels, lab_nics, lab_ssh, qemu
 from kbench.host.agent import SocketChannel
 from kbench.host.base import Host
 from kbench.host.builds import Progress
@@ -76,6 +76,10 @@ class LabHost(Host):
         self._facts = facts
         self.in_order: bool | None = None
         """After `close`: whether the guest switched itself off, as it should."""
+        self.ssh_port: int | None = None
+        """Port of 127.0.0.1 that leads to the guest's ssh server, if it has one."""
+        self.ssh_host_key: str | None = None
+        """The server's key, as known_hosts has it behind the name of a host."""
         super().__init__(SocketChannel(machine.socket))
 
     @classmethod
@@ -105,7 +109,9 @@ class LabHost(Host):
         with contextlib.closing(Wiring(nics)) if nics else contextlib.nullcontext() as wiring:
             emulator = qemu.find_qemu()
             kernel = parts.kernel
-            image = initramfs.build(kernel, parts.programs_dir, parts.module, nics=nics is not None)
+            image = initramfs.build(
+                kernel, parts.programs_dir, parts.module, nics=nics is not None, ssh=bool(nics and nics.ssh)
+            )
             log_dir.mkdir(parents=True, exist_ok=True)
             accel: qemu.Accel = "tcg"
             why = "exact mode counts instructions, which only emulation can"
@@ -158,6 +164,9 @@ class LabHost(Host):
                 lab._let_reception_go_first()
             if spec.wiring:
                 lab_nics.set_up(lab, spec.wiring)
+            if spec.wiring and spec.wiring.ssh:
+                lab.ssh_host_key = lab_ssh.start(lab, spec.wiring.ssh.public_key)
+                lab.ssh_port = lab_ssh.forwarded_port(machine.monitor)
         except BaseException:
             machine.kill()
             _ended(machine, journal)
