@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from kbench.errors import EnvironmentProblem, UsageError
+from kbench.errors import EnvironmentProblem, KbenchError, UsageError
 from kbench.host import undo
 from kbench.host.reach import Attached, Reach
 from kbench.host.remote import Unreachable
@@ -301,7 +301,9 @@ def _undo(
             again = "run `kbench restore` again when it can be reached"
             yield entry, [], f"{error}; {again}, or remove {path} if it is gone for good"
         except Exception as error:  # whatever went wrong, the rest must still be undone
-            yield entry, [], f"{entry.op} {entry.args}{where}: {error}"
+            # A port's state is long, and errors of ours say what they are about.
+            what = entry.op if isinstance(error, KbenchError) else f"{entry.op} {entry.args}"
+            yield entry, [], f"{what}{where}: {error}"
         else:
             yield entry, [line + where for line in lines], ""
 

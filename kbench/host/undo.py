@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from kbench.host.nic.putback import undo_nic
 from kbench.host.shell import HostFileError, Shell
 
 GRACE_S = 4.0
@@ -182,6 +183,7 @@ OPS: dict[str, Callable[..., list[str]]] = {
     "tmpdir": undo_tmpdir,
     "file": undo_file,
     "module": undo_module,
+    "nic": undo_nic,
 }
 """What a journal's entry can be, by its `op`: called with a Shell of its machine, and the entry's args by name."""
 

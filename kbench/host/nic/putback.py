@@ -18,10 +18,13 @@ PASSES = 4
 """The first sets what can be set while the port is as it was found, the second while it is up; drivers that round one
 setting by another may need one more."""
 APPEAR_S = 10.0
-"""A driver that was just bound makes its port within this time; a dying namespace gives its own back."""
+"""A driver that was just bound makes its port within this time."""
+MOVE_S = 1.0
+"""Within this time a port arrives by itself whose namespace is being deleted."""
 POLL_S = 0.1
-MOVE = 'exec ip ${1:+-n "$1"} link set dev "$2" netns $$'
-"""The namespace of this very shell: that of process 1 is another one in containers."""
+MOVE = 'ip -n "$1" link set dev "$2" netns $$; exit $?'
+"""Into the namespace of this very sh: that of process 1 is another one in containers. (It must stay: `ip` itself has
+entered the port's namespace by then.)"""
 NETWORK = (("address", "addresses"), ("route", "routes"), ("neighbour", "neighbours"))
 
 
@@ -109,12 +112,14 @@ def _put_threaded(shell: Shell, state: PortState, place: Place) -> None:
 
 def _move_home(shell: Shell, state: PortState, place: Place) -> Place:
     """Move a port to the shell's namespace; one whose namespace was just deleted arrives there by itself."""
-    deadline = time.monotonic() + APPEAR_S
+    deadline = time.monotonic() + MOVE_S
     while place.netns is not None:
         done = shell.run(["sh", "-c", MOVE, "sh", place.netns, place.name], check=False)
         found = find(shell, state)
         if found is None or (found.netns is not None and time.monotonic() > deadline):
             raise NotPutBack(f"can't move port {state.name} home: {done.stderr.strip() or 'it is gone'}")
+        if found.netns is not None:
+            time.sleep(POLL_S)
         place = found
     return place
 

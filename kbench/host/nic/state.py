@@ -52,6 +52,8 @@ byte by byte, and of a sysctl only the first read gives anything."""
 
 XDP_MODES = {1: "xdpdrv", 2: "xdpgeneric", 3: "xdpoffload"}
 """XDP_ATTACHED_* of if_link.h, as `ip link set` calls them."""
+ADDR_GEN_NONE = "1"
+"""IN6_ADDR_GEN_MODE_NONE: the kernel makes no link-local address, so one that is there was set."""
 _COMES_BACK = re.compile(r"\bproto (?:kernel|ra)\b|\bexpires\b")
 """Routes that the kernel makes itself when addresses are set or routers advertise."""
 _STATE_WORDS = re.compile(r"\b(?:dead|linkdown|offload|trap|rt_offload|rt_trap)\b")
@@ -111,6 +113,7 @@ def build(link: dict[str, Any], said: dict[str, str]) -> PortState:
         if (path := f"/proc/irq/{number}/smp_affinity_list") in files
     }
     speed = facts.get("speed", "")
+    by_hand = settings.get("sysctl.ipv6.conf.addr_gen_mode") == ADDR_GEN_NONE
     state = PortState(
         name=name,
         altnames=tuple(link.get("altnames", ())),
@@ -136,7 +139,7 @@ def build(link: dict[str, Any], said: dict[str, str]) -> PortState:
     )
     return replace(
         state,
-        addresses=tuple(_addresses(link.get("addr_info", []))),
+        addresses=tuple(_addresses(link.get("addr_info", []), link_local=by_hand)),
         routes=(*_routes("-4", said["routes4"]), *_routes("-6", said["routes6"])),
         neighbours=tuple(
             line.replace("PERMANENT", "nud permanent").strip() for line in said["neighbours"].splitlines()
@@ -194,7 +197,8 @@ def _link_settings(link: dict[str, Any]) -> dict[str, Scalar]:
         "mac": str(link["address"]),
         "mtu": int(link["mtu"]),
         "txqueuelen": int(link.get("txqlen", 0)),
-        "qdisc": str(link.get("qdisc", "")),
+        # A port that was never up has noop; what it gets when it first is, it keeps.
+        **({} if link.get("qdisc") == "noop" else {"qdisc": str(link.get("qdisc", ""))}),
     }
 
 
@@ -213,12 +217,14 @@ def _xdp(xdp: dict[str, Any]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted((XDP_MODES[item["mode"]], int(item["prog"]["id"])) for item in attached))
 
 
-def _addresses(items: list[dict[str, Any]]) -> Iterable[str]:
+def _addresses(items: list[dict[str, Any]], *, link_local: bool) -> Iterable[str]:
     """Addresses that somebody set; those that the kernel or a router's advertisement makes come by themselves."""
     forever = 2**32 - 1
     for item in items:
         inet6 = item["family"] == "inet6"
-        if inet6 and (item.get("scope") == "link" or item.get("dynamic") or item.get("temporary")):
+        if inet6 and (item.get("dynamic") or item.get("temporary")):
+            continue
+        if inet6 and item.get("scope") == "link" and not link_local:
             continue
         peer = ["peer", f"{item['address']}/{item['prefixlen']}"] if "address" in item else []
         local = item["local"] if peer else f"{item['local']}/{item['prefixlen']}"

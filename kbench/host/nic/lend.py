@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Lends a port to a run: written down whole, moved into a namespace, brought up, and given back."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from kbench.errors import EnvironmentProblem, KbenchError
+from kbench.host.base import Host
+from kbench.host.journal import Entry, Journal
+from kbench.host.nic.port import PortState
+from kbench.host.nic.putback import put_back
+from kbench.host.nic.state import read_state
+
+__all__ = ["Lent", "lend", "put_back"]
+
+CARRIER_S = 15.0
+"""1000BASE-T takes 3 s to negotiate, some switches and optics 10."""
+POLL_S = 0.1
+
+
+@dataclass
+class Lent:
+    """A port that is lent, in a namespace of the run (None: it stayed where it was)."""
+
+    host: Host
+    journal: Journal | None
+    entry: Entry | None
+    state: PortState
+    """Before anything was changed."""
+    netns: str | None
+    given_back: bool = False
+
+    @property
+    def name(self) -> str:
+        """The same inside the namespace as outside."""
+        return self.state.name
+
+    def wait_carrier(self, timeout_s: float = CARRIER_S) -> None:
+        """Until the port has its carrier; EnvironmentProblem when it does not get one."""
+        deadline = time.monotonic() + timeout_s
+        while not has_carrier(self.host, self.name, self.netns):
+            if time.monotonic() > deadline:
+                raise EnvironmentProblem(
+                    f"{self.name} has no carrier after {timeout_s:g} s: is its cable plugged in at both ends?"
+                )
+            time.sleep(POLL_S)  # a driver's negotiation; nothing to wait on through a Host
+
+    def give_back(self) -> list[str]:
+        """Put the port back and note it. What can't be put back raises, and stays in the journal."""
+        if self.given_back:
+            return []
+        did = put_back(self.host, self.state)
+        if self.journal and self.entry:
+            self.journal.done(self.entry)
+        self.given_back = True
+        return did
+
+
+def has_carrier(host: Host, name: str, netns: str | None = None) -> bool:
+    """Whether a port is up and hears its peer."""
+    try:
+        return host.read_text(f"/sys/class/net/{name}/carrier", netns=netns).strip() == "1"
+    except KbenchError:
+        return False  # the kernel answers EINVAL while the port is down
+
+
+def lend(host: Host, journal: Journal | None, name: str, netns: str | None) -> Lent:
+    """Take a port into the namespace `netns` (which is there; None: leave it in place) and bring it up.
+
+    Its whole state is in the journal before anything changes. Without a journal (the lab, which is thrown away whole)
+    only `give_back` puts it back. Raises EnvironmentProblem when there is no such port; after any failure the port is
+    as it was.
+    """
+    state = read_state(host, name)
+    entry = journal.record("nic", state=state.to_json(), at=host.address) if journal else None
+    lent = Lent(host, journal, entry, state, netns)
+    try:
+        if netns is not None:
+            host.run(["ip", "link", "set", "dev", name, "netns", netns])
+        host.run(["ip", "link", "set", "dev", name, "up"], netns=netns)
+    except BaseException:
+        lent.give_back()
+        raise
+    return lent
