@@ -26,6 +26,8 @@ from kbench.host.remote import Address, RemoteShell, Unreachable, parse_address
 __all__ = ["Address", "RemoteShell", "SshHost", "Unreachable", "parse_address"]
 
 AGENT_END_S = 10.0
+CONNECTION_FAILED = 255
+"""Exit status of ssh when it failed itself; kb-agent has no such."""
 QUESTIONS = f'id -u; uname -m; uname -r; cat {undo.BOOT_ID}; echo "$SSH_CONNECTION"'
 
 
@@ -78,10 +80,11 @@ class SshHost(Host):
         self.about = about
         self._shell = shell
         self._programs_dir = programs_dir
-        self._directory = directory
+        self.directory = directory
         self._entries = entries
         self._journal = journal
         self._there: set[str] = set()
+        self._said: list[str] = []
         self._closed = False
         agent = f"{directory}/kb-agent"
         self._agent = subprocess.Popen(
@@ -135,7 +138,7 @@ class SshHost(Host):
             raise
 
     def program(self, name: str) -> str:
-        path = f"{self._directory}/{name}"
+        path = f"{self.directory}/{name}"
         if name not in self._there:
             local = self._programs_dir / name
             if not local.exists():
@@ -148,7 +151,7 @@ class SshHost(Host):
         """See `Host.module`; built here, for which this machine needs the headers of that machine's kernel."""
         if name != "kbench_nf":
             raise ValueError(f"no module {name}")
-        path = f"{self._directory}/{name}.ko"
+        path = f"{self.directory}/{name}.ko"
         if path not in self._there:
             self.put(path, builds.module(headers(self.kernel_release), self.kernel_release).read_bytes())
             self._there.add(path)
@@ -158,21 +161,22 @@ class SshHost(Host):
         return self.about.session
 
     def describe_loss(self) -> str:
-        if self._agent.poll() is None or not self._shell.alive():
+        said = self._agent_said()
+        if self._agent.returncode in (None, CONNECTION_FAILED):
             return self._shell.describe_loss()
-        return f"the connection to kb-agent on {self.address} was lost ({self._agent_said() or 'it ended'})"
+        return f"kb-agent on {self.address} has ended with status {self._agent.returncode} ({said or 'no word why'})"
 
     def _agent_said(self) -> str:
-        """The last line of the agent, or of the ssh that runs it; once it has ended."""
+        """The last line of the agent, or of the ssh that runs it, if that ends within a moment."""
         try:
             self._agent.wait(AGENT_END_S)
         except subprocess.TimeoutExpired:
             return ""
-        assert self._agent.stderr
-        if self._agent.stderr.closed:
-            return ""
-        lines = self._agent.stderr.read().decode(errors="replace").strip().splitlines()
-        return lines[-1].strip() if lines else ""
+        if not self._said:
+            assert self._agent.stderr
+            with self._agent.stderr as stderr:
+                self._said = stderr.read().decode(errors="replace").strip().splitlines() or [""]
+        return self._said[-1].strip()
 
     def close(self) -> None:
         """End all programs and the agent, remove the programs, and end the connection. May be called again.
@@ -189,9 +193,8 @@ class SshHost(Host):
             except subprocess.TimeoutExpired:
                 self._agent.kill()
                 self._agent.wait()
-            if self._agent.stderr:
-                self._agent.stderr.close()
-            _clean(self._shell, self._directory, self._entries, self._journal)
+            self._agent_said()
+            _clean(self._shell, self.directory, self._entries, self._journal)
         finally:
             self._shell.close()
 
