@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """An ssh server of the tests' own: dropbear on 127.0.0.1, with keys in a temporary directory, for root.
 
-It runs in mounts of its own, where /root is an empty file system: root's keys on this machine are neither used nor changed.
+It runs in mounts of its own, where /root is an empty file system: root's keys on this machine are not touched, and
+namespaces that are made over a connection are out of sight here (but for a file of their name).
 """
 
 from __future__ import annotations
@@ -75,14 +76,9 @@ def serving(directory: Path) -> Iterator[Server]:
         if not shutil.which(tool):
             pytest.skip(f"no {tool} (packages dropbear-bin, openssh-client)")
     directory.mkdir(parents=True, exist_ok=True)
-    quiet = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / "key"], **quiet)  # type: ignore[call-overload]
-    made = subprocess.run(
-        ["dropbearkey", "-t", "ed25519", "-f", directory / "host_key"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / "key"], check=True)
+    make_key = ["dropbearkey", "-t", "ed25519", "-f", directory / "host_key"]
+    made = subprocess.run(make_key, check=True, capture_output=True, text=True).stdout
     port = _free_port()
     host_key = next(line for line in made.splitlines() if line.startswith("ssh-ed25519"))
     (directory / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}\n")
