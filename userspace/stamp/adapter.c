@@ -110,11 +110,13 @@ static void set_config(struct adapter port, struct hwtstamp_config *config, cons
 	changed = true;
 }
 
-void adapters_stamp(struct adapter out, struct adapter in)
+void adapters_stamp(struct adapter out, struct adapter in, struct adapter_config told[2])
 {
 	const struct adapter ports[PORTS] = { out, in };
 	struct hwtstamp_config before[PORTS] = { read_config(out), read_config(in) }, config;
 
+	for (int i = 0; i < PORTS; i++)
+		told[i] = (struct adapter_config){ before[i].tx_type, before[i].rx_filter };
 	put_back_at_end(ports, before);
 	config = before[0];
 	config.tx_type = HWTSTAMP_TX_ON;

@@ -9,12 +9,17 @@ struct adapter {
 	const char *ifname;
 };
 
+/* What they stamp: HWTSTAMP_TX_..., HWTSTAMP_FILTER_... */
+struct adapter_config {
+	int tx_type, rx_filter;
+};
+
 /*
  * Has one port stamp what it sends, the other all that it receives (they may be the same) until
- * this process ends: however it does, a child that outlives it puts the configuration back. Dies
- * with exit code 3 if an adapter can't.
+ * this process ends: however it does, a child that outlives it puts the configuration back, which
+ * `before` gets of out and in. Dies with exit code 3 if an adapter can't.
  */
-void adapters_stamp(struct adapter out, struct adapter in);
+void adapters_stamp(struct adapter out, struct adapter in, struct adapter_config before[2]);
 
 /* Some adapters start anew when they are told: waits for the link, exit code 1 if it stays away. */
 void adapter_wait_carrier(struct adapter port);

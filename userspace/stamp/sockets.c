@@ -24,7 +24,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "adapter.h"
 #include "kb_prog.h"
 #include "match.h"
 
@@ -127,7 +126,7 @@ void sockets_open(struct sockets *sockets, const char *in_netns)
 	out = (struct adapter){ sockets->tx, sockets->out };
 	in = (struct adapter){ sockets->rx, sockets->in };
 	if (sockets->hardware)
-		adapters_stamp(out, in);
+		adapters_stamp(out, in, sockets->before);
 	adapter_wait_carrier(out);
 	adapter_wait_carrier(in);
 }

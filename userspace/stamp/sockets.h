@@ -6,11 +6,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "adapter.h"
 #include "frame.h"
 
 struct sockets {
 	const char *out, *in;
 	bool hardware;
+	struct adapter_config before[2]; /* with `hardware`: of out and in */
 	int tx, rx;
 	uint32_t sent;	   /* packets so far: the next one's number */
 	uint32_t tx_first; /* number of the first packet of the socket `tx` */

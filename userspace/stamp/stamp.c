@@ -209,6 +209,14 @@ static void parse(int argc, char **argv, struct stamper *st)
 	kb_require("--clock", st->clock < 0 ? NULL : clocks[st->clock]);
 }
 
+static void print_adapter(const char *key, const struct adapter_config *config)
+{
+	kb_json_obj_begin(key);
+	kb_json_i64("tx_type", config->tx_type);
+	kb_json_i64("rx_filter", config->rx_filter);
+	kb_json_obj_end();
+}
+
 int main(int argc, char **argv)
 {
 	static struct stamper st = { .cpu = -1, .clock = -1, .rate_pps = 1000 };
@@ -227,6 +235,10 @@ int main(int argc, char **argv)
 	kb_json_i64("cpu", st.cpu);
 	kb_json_str("clock", clocks[st.clock]);
 	kb_json_u64("rate_pps", st.rate_pps);
+	if (st.sockets.hardware) {
+		print_adapter("out_before", &st.sockets.before[0]);
+		print_adapter("in_before", &st.sockets.before[1]);
+	}
 	kb_json_end();
 	offer(&st);
 	drain(&st);
