@@ -99,8 +99,13 @@ def _read_deb822(text: str) -> list[Source]:
     return found
 
 
-def debian_mirrors(sources: Iterable[Source], os_release: dict[str, str]) -> tuple[Source, Source | None]:
-    """The machine's main Debian mirror and, where it has one, its security mirror.
+def debian_mirrors(
+    sources: Iterable[Source],
+    os_release: dict[str, str],
+    what: str = "the lab's kernels",
+    help_text: str = HELP,
+) -> tuple[Source, Source | None]:
+    """The machine's main Debian mirror and, where it has one, its security mirror; `what` is to come from them.
 
     Raises EnvironmentProblem where the machine does not use the Debian archive (Ubuntu, other systems).
     """
@@ -110,7 +115,7 @@ def debian_mirrors(sources: Iterable[Source], os_release: dict[str, str]) -> tup
     if os_release.get("ID") != "debian":
         name = os_release.get("PRETTY_NAME", "this system")
         raise EnvironmentProblem(
-            f"the lab's kernels come from the Debian archive, which {name} does not use: {HELP}"
+            f"{what} would come from the Debian archive, which {name} does not use: {help_text}"
         )
     sources = [s for s in sources if "main" in s.components]
     mains = [s for s in sources if ours & set(s.suites)]
@@ -121,7 +126,7 @@ def debian_mirrors(sources: Iterable[Source], os_release: dict[str, str]) -> tup
     mains.sort(key=lambda s: (s.uri not in updates, "debian-archive" not in (s.keyring or "")))
     if not mains:
         raise EnvironmentProblem(
-            f"no Debian mirror in the apt sources of this machine (deb ... main): {HELP}"
+            f"no Debian mirror in the apt sources of this machine (deb ... main): {help_text}"
         )
     security = [s for s in sources if any(re.search(r"(-security|/updates)$", x) for x in s.suites)]
     return mains[0], security[0] if security else None
@@ -136,8 +141,9 @@ def read_os_release(path: Path = Path("/etc/os-release")) -> dict[str, str]:
 class Archive:
     """A private apt below `directory`, for one Debian release and its backports."""
 
-    def __init__(self, directory: Path, codename: str = "bookworm") -> None:
+    def __init__(self, directory: Path, codename: str = "bookworm", help_text: str = HELP) -> None:
         self.directory = directory
+        self.help_text = help_text
         self.codename = codename
         self._config = directory / "apt.conf"
 
@@ -184,7 +190,7 @@ class Archive:
                 command, env=environment, cwd=cwd, capture_output=True, text=True, check=False
             )
         except FileNotFoundError as error:
-            raise EnvironmentProblem(f"{command[0]} is missing on this machine: {HELP}") from error
+            raise EnvironmentProblem(f"{command[0]} is missing on this machine: {self.help_text}") from error
 
     def update(self) -> None:
         """Fetch the signed indexes of the archive."""
@@ -194,12 +200,12 @@ class Archive:
                 "apt-get update failed"
             ]
             raise EnvironmentProblem(
-                f"can't read the Debian archive ({lines[0][2:].strip()}): check the network, or {HELP}"
+                f"can't read the Debian archive ({lines[0][2:].strip()}): check the network, or {self.help_text}"
             )
 
-    def offers(self, pattern: str) -> list[Package]:
-        """Packages whose whole name matches the regular expression, every version of them."""
-        names = self._apt("apt-cache", "pkgnames", "linux-").stdout.split()
+    def offers(self, pattern: str, prefix: str = "linux-") -> list[Package]:
+        """Packages whose whole name matches the regular expression and has the prefix, every version of them."""
+        names = self._apt("apt-cache", "pkgnames", prefix).stdout.split()
         names = [n for n in names if re.fullmatch(pattern, n)]
         if not names:
             return []
@@ -243,7 +249,7 @@ class Archive:
                 (x[2:].strip() for x in errors.splitlines() if x.startswith("E:")), "no file arrived"
             )
             raise EnvironmentProblem(
-                f"can't fetch {package.name} {package.version} ({first}): try again, or {HELP}"
+                f"can't fetch {package.name} {package.version} ({first}): try again, or {self.help_text}"
             )
         got = sha256(files[0])
         if got != expected:

@@ -108,10 +108,10 @@ def from_path(path: Path, progress: Progress) -> LabKernel:
     cache = cache_dir() / "kernels" / "images"
     cache.mkdir(parents=True, exist_ok=True)
     vmlinux = cache / f"vmlinux-{digest[:16]}"
-    with _locked(cache):
+    with locked(cache):
         if not vmlinux.exists():
             progress(f"unpacking the image of kernel {release}")
-            _write_atomically(vmlinux, extract_vmlinux(image.read_bytes(), str(image)))
+            write_atomically(vmlinux, extract_vmlinux(image.read_bytes(), str(image)))
     return LabKernel(release, None, vmlinux, archive.sha256(vmlinux), modules, build, {image.name: digest})
 
 
@@ -168,10 +168,10 @@ def _from_archive(name: str, pin: dict[str, Any], progress: Progress) -> LabKern
     top.mkdir(parents=True, exist_ok=True)
     key = hashlib.sha256(json.dumps([LAYOUT, pin], sort_keys=True).encode()).hexdigest()[:16]
     marker = top / f"{name}-{key}.json"
-    with _locked(top):
+    with locked(top):
         if not marker.exists():
             record = _fetch(name, pin, top, progress)
-            _write_atomically(marker, json.dumps(record, indent=1).encode())
+            write_atomically(marker, json.dumps(record, indent=1).encode())
         record = json.loads(marker.read_text())
     root = top / record["directory"]
     release: str = record["release"]
@@ -275,7 +275,8 @@ def _relocate(root: Path, release: str) -> None:
         link.symlink_to(f"../../../usr/src/{target}")
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
+    """The whole file or none of it, also when the machine stops meanwhile."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
         file.write(data)
         file.flush()
@@ -286,7 +287,7 @@ def _write_atomically(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """One process at a time; the others wait."""
     with (directory / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -107,7 +107,8 @@ class LabHost(Host):
         """
         started = time.monotonic()
         with contextlib.closing(Wiring(nics)) if nics else contextlib.nullcontext() as wiring:
-            emulator = qemu.find_qemu()
+            newer = wiring is not None and wiring.needs_newer_qemu
+            emulator = qemu.find_newer_qemu(progress) if newer else qemu.find_qemu()
             kernel = parts.kernel
             image = initramfs.build(
                 kernel, parts.programs_dir, parts.module, nics=nics is not None, ssh=bool(nics and nics.ssh)
@@ -273,7 +274,7 @@ def _facts(kernel: LabKernel, emulator: qemu.Qemu, mode: Mode, *, accel: str, wh
         "kernel_version": kernel.version,
         "kernel_sha256s": kernel.sha256s,
         "vmlinux_sha256": kernel.vmlinux_sha256,
-        "notices": list(kernel.notices),
+        "notices": [*kernel.notices, *([emulator.notice] if emulator.notice else [])],
         "qemu_version": emulator.version,
         "mode": mode,
         "accel": accel,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from kbench.errors import EnvironmentProblem, MeasureError
+from kbench.host import newer_qemu
 from kbench.host.builds import Progress, cache_dir
 from kbench.host.lab_nics import Wiring
 from kbench.host.qmp import Monitor
@@ -57,22 +58,43 @@ class Qemu:
 
     path: str
     version: str
+    data_dirs: tuple[Path, ...] = ()
+    """Where its firmware is, if not where it looks for it."""
+    notice: str | None = None
+    """What the reader of a result must know about it."""
+
+
+def find_newer_qemu(progress: Progress) -> Qemu:
+    """A QEMU that emulates igb, and an e1000e whose driver notices a pulled cable: of this machine, or fetched.
+
+    Raises EnvironmentProblem where neither is to be had.
+    """
+    own = find_qemu()
+    done = subprocess.run([own.path, "-device", "help"], capture_output=True, text=True, check=False)
+    if re.search(r'^name "igb"', done.stdout, re.M):
+        return own
+    unpacked = newer_qemu.fetch(progress)
+    return _described(str(unpacked.program), unpacked.data_dirs, unpacked.notice)
 
 
 def find_qemu() -> Qemu:
-    """Raises EnvironmentProblem naming the package where there is no QEMU."""
+    """This machine's QEMU. Raises EnvironmentProblem naming the package where there is none."""
     path = shutil.which("qemu-system-x86_64")
     if not path:
         raise EnvironmentProblem("the lab needs qemu-system-x86_64: install the package qemu-system-x86")
     if not shutil.which("setpriv"):
         raise EnvironmentProblem("the lab needs setpriv: install the package util-linux")
+    return _described(path)
+
+
+def _described(path: str, data_dirs: tuple[Path, ...] = (), notice: str | None = None) -> Qemu:
     done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
     match = re.search(r"version (.*)", done.stdout)
     if not match:
         raise EnvironmentProblem(
             f"{path} does not run ({done.stderr.strip() or 'no version'}): reinstall qemu-system-x86"
         )
-    return Qemu(path, match[1])
+    return Qemu(path, match[1], data_dirs, notice)
 
 
 @dataclass(frozen=True)
@@ -109,6 +131,7 @@ class Spec:
         )
         command = [
             qemu.path,
+            *(word for directory in qemu.data_dirs for word in ("-L", str(directory))),
             "-nodefaults",
             "-no-user-config",
             "-machine",
