@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from kbench.errors import EnvironmentProblem
 from kbench.host.journal import Journal, restore
 from kbench.host.local import LocalHost
 from kbench.host.nic.lend import lend, put_back
+from kbench.host.nic.profile import DEFAULT, apply, load_profile
 from kbench.host.nic.putback import NotPutBack
 from kbench.host.nic.state import read_state
 from kbench.host.shell import LocalShell
@@ -143,7 +145,7 @@ def test_what_moving_drops_comes_back(port: str, journal: Journal, local_host: L
     """)
     look = f"""
         ip -brief addr show dev {port}; ip neigh show dev {port} nud permanent
-        ip route show table all dev {port}; ip -6 route show table all dev {port}
+        ip route show table all dev {port}; ip -6 route show dev {port}
     """
     try:
         before = inside(look)
@@ -272,3 +274,47 @@ def test_what_can_not_be_put_back_is_said(port: str, monkeypatch: pytest.MonkeyP
 def test_no_such_port() -> None:
     with pytest.raises(EnvironmentProblem, match="there is no port kbns-none"):
         read_state(LocalShell(), "kbns-none")
+
+
+def test_a_profile_is_applied_and_leaves_no_trace(
+    port: str, journal: Journal, local_host: LocalHost, tmp_path: Path
+) -> None:
+    before = everything()
+    lent = lend(local_host, journal, port, NETNS)
+    done = apply(local_host, lent, DEFAULT, [0])
+    assert done.before == lent.state.flat()
+    assert done.before["features.generic-receive-offload"] is False
+    assert done.during["features.generic-receive-offload"] is True
+    assert (done.before["channels.rx"], done.during["channels.rx"], done.during["channels.tx"]) == (4, 1, 1)
+    assert done.during["features.rx-vlan-offload"] is False and done.during["mtu"] == 1400
+    assert not any("sysctl" in key for key in done.during)
+    assert done.not_set == {} and done.receive_irqs == ()
+    file = tmp_path / "profile.toml"
+    file.write_text("threaded = true\n[features]\ntx-checksum-ip-generic = false\n")
+    done = apply(local_host, lent, replace(load_profile(file), queues=2), [0, 1])
+    assert (done.during["channels.rx"], done.during["threaded"]) == (2, 1)
+    assert done.during["features.tx-checksum-ip-generic"] is False
+    assert done.before == lent.state.flat()
+    lent.give_back()
+    assert everything() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "queues", "message"),
+    [
+        ("[rings]\nrx = 512", 1, r"can't be set to rings.rx = 512: the driver has no such setting"),
+        ("[features]\nrx-all = true", 1, r"features.rx-all = on: fixed by the driver to off"),
+        ("", 5, r"has 4 queues, not 5: the port has at most 4 queues; use --queues 4"),
+        ("[features]\nrx-gro-hw = true", 1, r"features.rx-gro-hw = on: fixed by the driver to off"),
+    ],
+)
+def test_what_a_file_asks_for_must_be_had(
+    port: str, journal: Journal, local_host: LocalHost, tmp_path: Path, text: str, queues: int, message: str
+) -> None:
+    file = tmp_path / "profile.toml"
+    file.write_text(text)
+    profile = replace(load_profile(file), queues=queues)
+    lent = lend(local_host, journal, port, NETNS)
+    with pytest.raises(EnvironmentProblem, match=message):
+        apply(local_host, lent, profile, [0])
+    assert apply(local_host, lent, profile, [0], strict=False).not_set

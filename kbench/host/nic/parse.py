@@ -93,8 +93,8 @@ def pause(text: str) -> dict[str, Scalar]:
     return {key: number for key, number in found.items() if number is not None}
 
 
-def features(text: str) -> tuple[dict[str, Scalar], dict[str, bool]]:
-    """``ethtool -k``: (active by ``features.NAME``, what was asked for of those that can be changed).
+def features(text: str) -> tuple[dict[str, Scalar], dict[str, bool], dict[str, bool]]:
+    """``ethtool -k``: (active by ``features.NAME``, what was asked for of those that can be changed, fixed ones).
 
     A group (``tx-checksumming``, its members indented below it) is active or not, but it is its members that are
     changed.
@@ -102,17 +102,19 @@ def features(text: str) -> tuple[dict[str, Scalar], dict[str, bool]]:
     lines = [line for line in text.splitlines() if ":" in line and not line.startswith("Features for")]
     active: dict[str, Scalar] = {}
     requests: dict[str, bool] = {}
+    fixed: dict[str, bool] = {}
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         name, _, rest = line.strip().partition(": ")
         on = rest.startswith("on")
         if "[fixed]" in rest:
+            fixed[name] = on
             continue
         active[f"features.{name}"] = on
         is_group = following.startswith("\t") and not line.startswith("\t")
         if not is_group:
             asked = re.search(r"\[requested (on|off)\]", rest)
             requests[name] = asked[1] == "on" if asked else on
-    return active, requests
+    return active, requests, fixed
 
 
 def rss(text: str) -> dict[str, Scalar]:

@@ -51,6 +51,8 @@ class PortState:
     """The greatest value that the driver takes, of rings and channels."""
     requests: dict[str, bool]
     """Features that can be changed: what was asked for, which another feature may keep from being active."""
+    fixed: dict[str, bool]
+    """Features that can't be changed; they are not among the settings."""
     irq_names: dict[str, str]
     """Interrupt number -> the name that the driver gave it, while it has one."""
     addresses: tuple[str, ...] = field(default=())

@@ -102,7 +102,7 @@ def build(link: dict[str, Any], said: dict[str, str]) -> PortState:
     settings, facts = _file_settings(files, name)
     channels, channel_limits = parse.amounts(said["ethtool-l"], "channels")
     rings, ring_limits = parse.amounts(said["ethtool-g"], "rings")
-    active, requests = parse.features(said["ethtool-k"])
+    active, requests, fixed = parse.features(said["ethtool-k"])
     irq_names = {} if not device else _irq_names(said["interrupts"], msi or [facts.get("irq", "0")])
     settings |= _link_settings(link) | channels | rings | active
     settings |= parse.coalesce(said["ethtool-c"]) | parse.pause(said["ethtool-a"])
@@ -135,6 +135,7 @@ def build(link: dict[str, Any], said: dict[str, str]) -> PortState:
         settings=settings,
         limits=channel_limits | ring_limits,
         requests=requests,
+        fixed=fixed,
         irq_names=irq_names,
     )
     return replace(
