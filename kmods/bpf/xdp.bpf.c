@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The xdp datapath: the packet core behind a driver's XDP hook, redirecting through a DEVMAP.
+ * The xdp datapath: the packet core behind a driver's XDP hook, redirecting through a DEVMAP, or
+ * sending back (XDP_TX) where there is only one port.
  *
- * One program per function, so that each carries only its own code. Uses nothing but UAPI headers:
- * the same object loads on every kernel from 5.18 on.
+ * One program per function and way out, so that each carries only its own code. Uses nothing but
+ * UAPI headers: the same object loads on every kernel from 5.18 on.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -67,7 +68,10 @@ KB_INLINE const struct kb_vector *kb_vector(const struct kb_image *image, __u32 
 	return bpf_map_lookup_elem(&vectors, &id);
 }
 
-KB_INLINE int run(struct xdp_md *ctx, __u32 function)
+/* BACK: all ports are the one that frames come in by. */
+enum way { BY_REDIRECT, BACK };
+
+KB_INLINE int run(struct xdp_md *ctx, __u32 function, enum way way)
 {
 	void *frame = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct kb_xdp_counters *count;
@@ -89,6 +93,8 @@ KB_INLINE int run(struct xdp_md *ctx, __u32 function)
 	kb_rewrite_ip(eth + 1, kb_swap16(eth->ethertype));
 	kb_rewrite_eth(frame, &kb_params, port);
 	count->reasons[KB_FORWARDED]++;
+	if (way == BACK)
+		return XDP_TX;
 	action = (int)bpf_redirect_map(&ports, port, 0);
 	if (action != XDP_REDIRECT)
 		count->unsent++;
@@ -98,19 +104,31 @@ KB_INLINE int run(struct xdp_md *ctx, __u32 function)
 SEC("xdp")
 int xdp_drop(struct xdp_md *ctx)
 {
-	return run(ctx, KB_DROP);
+	return run(ctx, KB_DROP, BY_REDIRECT);
 }
 
 SEC("xdp")
 int xdp_forward(struct xdp_md *ctx)
 {
-	return run(ctx, KB_FORWARD);
+	return run(ctx, KB_FORWARD, BY_REDIRECT);
+}
+
+SEC("xdp")
+int xdp_forward_back(struct xdp_md *ctx)
+{
+	return run(ctx, KB_FORWARD, BACK);
 }
 
 SEC("xdp")
 int xdp_filter(struct xdp_md *ctx)
 {
-	return run(ctx, KB_FILTER);
+	return run(ctx, KB_FILTER, BY_REDIRECT);
+}
+
+SEC("xdp")
+int xdp_filter_back(struct xdp_md *ctx)
+{
+	return run(ctx, KB_FILTER, BACK);
 }
 
 char _license[] SEC("license") = "GPL";

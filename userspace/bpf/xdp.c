@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * kb-xdp - the xdp datapath: loads kmods/bpf/xdp.bpf.c with an image and attaches it to the
- * receiving port.
+ * receiving port. Where that is the outgoing one too, frames go back by XDP_TX; otherwise they are
+ * redirected, and the outgoing port gets a program as well where its driver wants one for that.
  *
- * Counters are the program's own, by reason. What the outgoing driver refuses after a redirect
+ * Counters are the program's own, by reason. What the outgoing driver refuses after the verdict
  * shows only in the device's statistics (the tracepoints xdp_redirect_err and xdp_devmap_xmit would
- * name it too, at a fifth of the speed): native mode compares verdicts with what the ports took
- * from redirects, where the driver counts that (veth: tx_queue_N_xdp_xmit); otherwise tx_dropped
- * tells. Exact once traffic has drained.
+ * name it too, at a fifth of the speed): verdicts are compared with the XDP frames that the driver
+ * took, where it counts those, or with all that the port sent. True once traffic has drained.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <getopt.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -34,18 +35,21 @@ struct datapath {
 	bool generic;
 	int cpu;
 	struct xdp *skel;
-	int link;
+	struct kb_xdp_link in, out;
 	struct kb_netdev ports[KB_PORTS];
+	int port_count; /* 1: all leaves by the port it came in by */
 	struct kb_xdp_counters base;
 };
 
 static struct bpf_program *pick_program(struct datapath *dp)
 {
+	bool back = dp->port_count == 1 && strcmp(dp->function, "drop");
 	struct bpf_program *prog, *picked = NULL;
+	char name[32];
 
+	snprintf(name, sizeof(name), "xdp_%s%s", dp->function, back ? "_back" : "");
 	bpf_object__for_each_program (prog, dp->skel->obj) {
-		/* "xdp_forward" for "forward". */
-		bool ours = !strcmp(bpf_program__name(prog) + strlen("xdp_"), dp->function);
+		bool ours = !strcmp(bpf_program__name(prog), name);
 
 		bpf_program__set_autoload(prog, ours);
 		if (ours)
@@ -98,10 +102,11 @@ static void load(struct datapath *dp)
 	int err;
 
 	kb_xdp_read_image(dp->image, dp->function, &image);
-	for (__u32 i = 0; i < KB_PORTS; i++) {
+	for (__u32 i = 0; i < KB_PORTS; i++)
 		ifindex[i] = kb_ifindex(names[i]);
+	dp->port_count = ifindex[0] == ifindex[1] ? 1 : KB_PORTS;
+	for (int i = 0; i < dp->port_count; i++)
 		kb_netdev_open(&dp->ports[i], names[i]);
-	}
 	dp->skel = xdp__open();
 	if (!dp->skel)
 		kb_die(KB_EXIT_FAILED, "can't open the BPF object");
@@ -127,7 +132,13 @@ static void load(struct datapath *dp)
 			kb_die(KB_EXIT_LACKS, "%s can't be redirected to: %s", names[i],
 			       strerror(-err));
 	}
-	dp->link = kb_xdp_attach(bpf_program__fd(prog), dp->rx, ifindex[0], dp->generic);
+	if (dp->port_count > 1 && !dp->generic && image.params.function != KB_DROP)
+		kb_xdp_open_way_out(&dp->out, dp->tx);
+	kb_xdp_attach(&dp->in, bpf_program__fd(prog), dp->rx,
+		      dp->generic ? KB_XDP_GENERIC : KB_XDP_NATIVE);
+	/* What came while the ports were set up is no business of the counters. */
+	for (int i = 0; i < dp->port_count; i++)
+		kb_netdev_rebase(&dp->ports[i]);
 }
 
 static void read_counters(const struct datapath *dp, struct kb_xdp_counters *sum)
@@ -150,26 +161,33 @@ static void read_counters(const struct datapath *dp, struct kb_xdp_counters *sum
 	free(each);
 }
 
-/* Redirected packets that no port took; false where the drivers don't tell. */
-static bool lost_in_transmit(const struct datapath *dp, __u64 redirected, __u64 *lost)
+/*
+ * Packets of all that were to leave that no port took, and whether that is exact. On a veth
+ * tx_dropped is: what generic mode sends, and nothing else, may be refused there.
+ */
+static bool lost_in_transmit(const struct datapath *dp, __u64 leaving, __u64 *lost)
 {
-	uint64_t taken = 0, frames;
+	enum kb_xdp_way way = dp->port_count == 1 ? KB_XDP_RETURNED : KB_XDP_REDIRECTED;
+	uint64_t taken = 0, dropped = 0, frames;
 	bool told = true;
 
-	*lost = 0;
-	for (int i = 0; i < KB_PORTS; i++) {
-		told &= kb_netdev_xdp_xmit(&dp->ports[i], &frames);
+	for (int i = 0; i < dp->port_count; i++) {
+		bool veth = !strcmp(dp->ports[i].driver, "veth");
+
+		if (dp->generic) {
+			frames = kb_netdev_tx_packets(&dp->ports[i]);
+			told &= veth;
+		} else {
+			told &= kb_netdev_xdp_taken(&dp->ports[i], way, &frames);
+		}
 		taken += frames;
-		*lost += kb_netdev_tx_dropped(&dp->ports[i]);
+		dropped += kb_netdev_tx_dropped(&dp->ports[i]);
 	}
-	if (told && !dp->generic) {
-		/* More taken than redirected: the counters were read while packets flowed. */
-		*lost = redirected > taken ? redirected - taken : 0;
-		return true;
-	}
-	if (*lost > redirected)
-		*lost = redirected;
-	return dp->generic;
+	/* More taken than were to leave: the counters were read while packets flowed. */
+	*lost = leaving > taken ? leaving - taken : 0;
+	if (dp->generic && told)
+		*lost = dropped < leaving ? dropped : leaving;
+	return told;
 }
 
 static void print_counters(struct datapath *dp)
@@ -179,7 +197,7 @@ static void print_counters(struct datapath *dp)
 	bool exact;
 
 	read_counters(dp, &now);
-	for (int i = 0; i < KB_PORTS; i++)
+	for (int i = 0; i < dp->port_count; i++)
 		kb_netdev_read(&dp->ports[i]);
 	for (int i = 0; i < KB_REASON_COUNT; i++) {
 		now.reasons[i] -= dp->base.reasons[i];
@@ -204,7 +222,7 @@ static void print_counters(struct datapath *dp)
 	kb_json_obj_end();
 	kb_json_bool("lost_exact", exact);
 	kb_json_obj_begin("ethtool");
-	for (int i = 0; i < KB_PORTS; i++)
+	for (int i = 0; i < dp->port_count; i++)
 		kb_netdev_json(&dp->ports[i]);
 	kb_json_obj_end();
 	kb_json_end();
@@ -213,7 +231,7 @@ static void print_counters(struct datapath *dp)
 static void reset_counters(struct datapath *dp)
 {
 	read_counters(dp, &dp->base);
-	for (int i = 0; i < KB_PORTS; i++)
+	for (int i = 0; i < dp->port_count; i++)
 		kb_netdev_rebase(&dp->ports[i]);
 	kb_json_begin("reset");
 	kb_json_end();
@@ -275,7 +293,10 @@ int main(int argc, char **argv)
 	load(&dp);
 
 	kb_json_begin("ready");
-	kb_json_str("mode", dp.generic ? "generic" : "native");
+	kb_json_str("mode", kb_xdp_link_mode(&dp.in));
+	kb_json_str("verdict", dp.port_count == 1 ? "tx" : "redirect");
+	kb_json_str("tx_program", kb_xdp_link_mode(&dp.out));
+	kb_json_u64("link_wait_ms", dp.in.wait_ms + dp.out.wait_ms);
 	kb_json_i64("cpu", dp.cpu);
 	kb_json_end();
 	while (!kb_stop) {
@@ -289,10 +310,11 @@ int main(int argc, char **argv)
 			print_counters(&dp);
 		}
 	}
-	close(dp.link);
+	kb_xdp_detach(&dp.in);
+	kb_xdp_detach(&dp.out);
 	print_counters(&dp);
 	xdp__destroy(dp.skel);
-	for (int i = 0; i < KB_PORTS; i++)
+	for (int i = 0; i < dp.port_count; i++)
 		kb_netdev_close(&dp.ports[i]);
 	return KB_EXIT_OK;
 }

@@ -3,6 +3,7 @@
 #include "kb_netdev.h"
 
 #include <errno.h>
+#include <fnmatch.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -56,6 +57,40 @@ static size_t statistics_count(const char *name)
 	return sset.info.sset_mask ? sset.count : 0;
 }
 
+void kb_netdev_driver(const char *name, char driver[KB_NETDEV_DRIVER_MAX])
+{
+	struct ethtool_drvinfo info = { .cmd = ETHTOOL_GDRVINFO };
+
+	if (ethtool(name, &info) && errno != EOPNOTSUPP)
+		kb_die(KB_EXIT_FAILED, "driver of %s: %s", name, strerror(errno));
+	snprintf(driver, KB_NETDEV_DRIVER_MAX, "%.31s", info.driver);
+}
+
+bool kb_netdev_is_veth(const char *name)
+{
+	char driver[KB_NETDEV_DRIVER_MAX];
+
+	kb_netdev_driver(name, driver);
+	return !strcmp(driver, "veth");
+}
+
+bool kb_netdev_has_link(const char *name)
+{
+	struct ethtool_value link = { .cmd = ETHTOOL_GLINK };
+	struct ifreq request = {};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), err;
+
+	if (fd < 0)
+		kb_die(KB_EXIT_FAILED, "socket: %s", strerror(errno));
+	strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+	err = ioctl(fd, SIOCGIFFLAGS, &request);
+	close(fd);
+	/* IFF_RUNNING follows the carrier up to a second late; until it does, nothing is sent. */
+	if (err || !(request.ifr_flags & IFF_RUNNING))
+		return false;
+	return ethtool(name, &link) ? errno == EOPNOTSUPP : link.data;
+}
+
 static void read_names(struct kb_netdev *dev)
 {
 	struct ethtool_gstrings *strings;
@@ -67,15 +102,22 @@ static void read_names(struct kb_netdev *dev)
 	if (ethtool(dev->name, strings))
 		kb_die(KB_EXIT_FAILED, "statistics of %s: %s", dev->name, strerror(errno));
 	for (size_t i = 0; i < dev->count; i++) {
-		memcpy(dev->names[i], strings->data + i * ETH_GSTRING_LEN, ETH_GSTRING_LEN);
-		dev->names[i][ETH_GSTRING_LEN - 1] = '\0';
+		const char *text = (char *)strings->data + i * ETH_GSTRING_LEN;
+		size_t blanks = strspn(text, " "); /* vmxnet3 indents */
+
+		snprintf(dev->names[i], ETH_GSTRING_LEN, "%.*s",
+			 (int)(ETH_GSTRING_LEN - blanks - 1), text + blanks);
+		dev->same[i] = 0;
+		while (strcmp(dev->names[dev->same[i]], dev->names[i]))
+			dev->same[i]++;
 	}
 	free(strings);
 }
 
 /* /proc/net/dev shows the namespace that we are in, whatever /sys is mounted. */
-static uint64_t read_tx_dropped(const char *name)
+static void read_sent(struct kb_netdev *dev)
 {
+	const char *name = dev->name;
 	size_t len, name_len = strlen(name);
 	char *text = kb_read_file("/proc/self/net/dev", &len);
 	char *line, *rest = text;
@@ -90,7 +132,9 @@ static uint64_t read_tx_dropped(const char *name)
 			   v + 11) != 12)
 			break;
 		free(text);
-		return v[11];
+		dev->tx_packets = v[9];
+		dev->tx_dropped = v[11];
+		return;
 	}
 	kb_die(KB_EXIT_FAILED, "no statistics of %s in /proc/net/dev", name);
 }
@@ -99,9 +143,10 @@ void kb_netdev_read(struct kb_netdev *dev)
 {
 	struct ethtool_stats *stats;
 
-	dev->tx_dropped = read_tx_dropped(dev->name);
-	if (!dev->count)
+	if (!dev->count) {
+		read_sent(dev);
 		return;
+	}
 	if (statistics_count(dev->name) != dev->count)
 		kb_die(KB_EXIT_FAILED, "%s changed its number of queues", dev->name);
 	stats = allocate(sizeof(*stats) + dev->count * sizeof(__u64));
@@ -109,15 +154,19 @@ void kb_netdev_read(struct kb_netdev *dev)
 	stats->n_stats = dev->count;
 	if (ethtool(dev->name, stats))
 		kb_die(KB_EXIT_FAILED, "statistics of %s: %s", dev->name, strerror(errno));
+	memset(dev->now, 0, dev->count * sizeof(*dev->now));
 	for (size_t i = 0; i < dev->count; i++)
-		dev->now[i] = stats->data[i];
+		dev->now[dev->same[i]] += stats->data[i];
 	free(stats);
+	/* Behind them: some drivers bring the common ones up to date when asked for their own. */
+	read_sent(dev);
 }
 
 void kb_netdev_rebase(struct kb_netdev *dev)
 {
 	kb_netdev_read(dev);
 	memcpy(dev->base, dev->now, dev->count * sizeof(*dev->base));
+	dev->tx_packets_base = dev->tx_packets;
 	dev->tx_dropped_base = dev->tx_dropped;
 }
 
@@ -125,8 +174,10 @@ void kb_netdev_open(struct kb_netdev *dev, const char *name)
 {
 	memset(dev, 0, sizeof(*dev));
 	dev->name = name;
+	kb_netdev_driver(name, dev->driver);
 	dev->count = statistics_count(name);
 	dev->names = allocate(dev->count * sizeof(*dev->names));
+	dev->same = allocate(dev->count * sizeof(*dev->same));
 	dev->now = allocate(dev->count * sizeof(*dev->now));
 	dev->base = allocate(dev->count * sizeof(*dev->base));
 	if (dev->count)
@@ -137,25 +188,61 @@ void kb_netdev_open(struct kb_netdev *dev, const char *name)
 void kb_netdev_close(struct kb_netdev *dev)
 {
 	free(dev->names);
+	free(dev->same);
 	free(dev->now);
 	free(dev->base);
 	memset(dev, 0, sizeof(*dev));
 }
 
-bool kb_netdev_xdp_xmit(const struct kb_netdev *dev, uint64_t *frames)
+/* What counts XDP frames and nothing else; `refused` are part of `offered`. */
+static const struct {
+	const char *driver;
+	enum kb_xdp_way way;
+	const char *offered, *refused;
+} xdp_counters[] = {
+	{ "veth", KB_XDP_REDIRECTED, "tx_queue_*_xdp_xmit", NULL },
+	{ "veth", KB_XDP_RETURNED, "rx_queue_*_xdp_tx", NULL },
+	{ "virtio_net", KB_XDP_REDIRECTED, "tx*_xdp_tx", "tx*_xdp_tx_drops" },
+	{ "virtio_net", KB_XDP_RETURNED, "tx*_xdp_tx", "tx*_xdp_tx_drops" },
+	{ "mlx5_core", KB_XDP_REDIRECTED, "tx_xdp_xmit", NULL },
+	{ "mlx5_core", KB_XDP_RETURNED, "rx_xdp_tx_xmit", NULL },
+	{ "vmxnet3", KB_XDP_REDIRECTED, "xdp xmit", NULL },
+	{ "vmxnet3", KB_XDP_RETURNED, "xdp tx", NULL },
+};
+
+static bool sum_of(const struct kb_netdev *dev, const char *pattern, uint64_t *sum)
 {
 	bool found = false;
 
-	*frames = 0;
-	for (size_t i = 0; i < dev->count; i++) {
-		const char *end = strstr(dev->names[i], "_xdp_xmit");
-
-		if (strncmp(dev->names[i], "tx_queue_", 9) || !end || end[9])
+	*sum = 0;
+	for (size_t i = 0; pattern && i < dev->count; i++) {
+		if (dev->same[i] != i || fnmatch(pattern, dev->names[i], 0))
 			continue;
-		*frames += dev->now[i] - dev->base[i];
+		*sum += dev->now[i] - dev->base[i];
 		found = true;
 	}
 	return found;
+}
+
+bool kb_netdev_xdp_taken(const struct kb_netdev *dev, enum kb_xdp_way way, uint64_t *frames)
+{
+	uint64_t refused;
+
+	for (size_t i = 0; i < sizeof(xdp_counters) / sizeof(xdp_counters[0]); i++) {
+		if (strcmp(xdp_counters[i].driver, dev->driver) || xdp_counters[i].way != way ||
+		    !sum_of(dev, xdp_counters[i].offered, frames))
+			continue;
+		sum_of(dev, xdp_counters[i].refused, &refused);
+		*frames -= refused < *frames ? refused : *frames;
+		return true;
+	}
+	*frames = kb_netdev_tx_packets(dev);
+	return false;
+}
+
+uint64_t kb_netdev_tx_packets(const struct kb_netdev *dev)
+{
+	return dev->tx_packets - dev->tx_packets_base;
 }
 
 uint64_t kb_netdev_tx_dropped(const struct kb_netdev *dev)
@@ -167,7 +254,7 @@ void kb_netdev_json(const struct kb_netdev *dev)
 {
 	kb_json_obj_begin(dev->name);
 	for (size_t i = 0; i < dev->count; i++) {
-		if (dev->now[i] != dev->base[i])
+		if (dev->same[i] == i && dev->now[i] != dev->base[i])
 			kb_json_u64(dev->names[i], dev->now[i] - dev->base[i]);
 	}
 	if (kb_netdev_tx_dropped(dev))

@@ -5,38 +5,166 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/bpf.h>
 #include <linux/if_link.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "image.h"
+#include "kb_netdev.h"
 #include "kb_prog.h"
 
-int kb_xdp_attach(int prog_fd, const char *ifname, int ifindex, bool generic)
-{
-	LIBBPF_OPTS(bpf_link_create_opts, opts,
-		    .flags = generic ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE);
-	int fd = bpf_link_create(prog_fd, ifindex, BPF_XDP, &opts);
+#define LINK_WAIT_MS 15000 /* gigabit negotiation takes 2 to 4 s, slow transceivers more */
+#define LINK_STEP_US 2000
 
-	if (fd >= 0)
-		return fd;
-	switch (-fd) {
+const char *const kb_xdp_modes[] = { "native", "generic", "auto", NULL };
+
+static char kernel_said[128];
+
+/* libbpf prints what the kernel says besides an error code; it has no other way to tell. */
+static int listen_to_libbpf(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	static const char before[] = "libbpf: Kernel error message: ";
+	char line[256];
+
+	(void)level;
+	vsnprintf(line, sizeof(line), fmt, args);
+	if (!strncmp(line, before, strlen(before))) {
+		line[strcspn(line, "\n")] = '\0';
+		snprintf(kernel_said, sizeof(kernel_said), ": %.120s", line + strlen(before));
+	}
+	return 0;
+}
+
+/*
+ * Why a driver refuses a program: only an attachment by netlink tells (a missing feature, too large
+ * an MTU, too few queues). ": reason", or "" if it does not say.
+ */
+static const char *ask_for_reason(int prog_fd, int ifindex)
+{
+	const __u32 flags = XDP_FLAGS_DRV_MODE | XDP_FLAGS_UPDATE_IF_NOEXIST;
+	libbpf_print_fn_t before = libbpf_set_print(listen_to_libbpf);
+
+	kernel_said[0] = '\0';
+	if (!bpf_xdp_attach(ifindex, prog_fd, flags, NULL))
+		bpf_xdp_detach(ifindex, XDP_FLAGS_DRV_MODE, NULL);
+	libbpf_set_print(before);
+	return kernel_said;
+}
+
+static void refused(int err, int prog_fd, const char *ifname, int ifindex, bool generic)
+{
+	switch (err) {
 	case EBUSY:
 	case EEXIST:
 		kb_die(KB_EXIT_FAILED,
 		       "another XDP program is attached to %s: detach it (ip link set %s xdp off)",
 		       ifname, ifname);
-	case EOPNOTSUPP:
-		kb_die(KB_EXIT_LACKS, "the driver of %s has no native XDP%s", ifname,
-		       generic ? "" : ": where there is a choice, use generic mode");
 	case EPERM:
 		kb_die(KB_EXIT_LACKS, "attaching to %s needs CAP_NET_ADMIN: run as root", ifname);
+	case EOPNOTSUPP:
+		kb_die(KB_EXIT_LACKS, "the driver of %s has no native XDP%s%s", ifname,
+		       generic ? "" : ask_for_reason(prog_fd, ifindex),
+		       generic ? "" : " (where there is a choice, use generic mode)");
 	default:
-		kb_die(KB_EXIT_LACKS,
-		       "can't attach XDP to %s: %s (too large an MTU, too few queues?)", ifname,
-		       strerror(-fd));
+		kb_die(KB_EXIT_LACKS, "can't attach XDP to %s: %s%s", ifname, strerror(err),
+		       generic ? "" : ask_for_reason(prog_fd, ifindex));
 	}
+}
+
+/* A file descriptor or a negative errno. */
+static int try_attach(int prog_fd, int ifindex, bool generic)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts,
+		    .flags = generic ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE);
+
+	return bpf_link_create(prog_fd, ifindex, BPF_XDP, &opts);
+}
+
+/* Milliseconds until the device had its link, LINK_WAIT_MS if it did not get it. */
+static unsigned int wait_for_link(const char *ifname)
+{
+	const struct timespec step = { .tv_nsec = LINK_STEP_US * 1000 };
+	uint64_t start_ns = kb_now_ns(), now_ns = start_ns;
+
+	while (!kb_netdev_has_link(ifname)) {
+		now_ns = kb_now_ns();
+		if (now_ns - start_ns >= LINK_WAIT_MS * 1000000ULL)
+			return LINK_WAIT_MS;
+		nanosleep(&step, NULL);
+	}
+	return (now_ns - start_ns) / 1000000;
+}
+
+void kb_xdp_attach(struct kb_xdp_link *link, int prog_fd, const char *ifname, enum kb_xdp_mode mode)
+{
+	int ifindex = kb_ifindex(ifname);
+	bool had_link = kb_netdev_has_link(ifname);
+
+	*link = (struct kb_xdp_link){ .ifname = ifname, .generic = mode == KB_XDP_GENERIC };
+	link->fd = try_attach(prog_fd, ifindex, link->generic);
+	if (link->fd == -EOPNOTSUPP && mode == KB_XDP_AUTO) {
+		link->generic = true;
+		link->fd = try_attach(prog_fd, ifindex, true);
+	}
+	if (link->fd < 0)
+		refused(-link->fd, prog_fd, ifname, ifindex, link->generic);
+	link->attached = true;
+	if (!had_link)
+		return;
+	link->wait_ms = wait_for_link(ifname);
+	if (link->wait_ms >= LINK_WAIT_MS)
+		kb_die(KB_EXIT_FAILED,
+		       "%s lost its link when an XDP program was attached, and has none after "
+		       "%d s: look at the cable and what is at its other end",
+		       ifname, LINK_WAIT_MS / 1000);
+}
+
+void kb_xdp_detach(struct kb_xdp_link *link)
+{
+	bool had_link;
+
+	if (!link->attached)
+		return;
+	link->attached = false;
+	had_link = kb_netdev_has_link(link->ifname);
+	close(link->fd);
+	if (had_link && wait_for_link(link->ifname) >= LINK_WAIT_MS)
+		kb_warn("%s lost its link when the XDP program was taken away, and has none after "
+			"%d s",
+			link->ifname, LINK_WAIT_MS / 1000);
+}
+
+void kb_xdp_open_way_out(struct kb_xdp_link *link, const char *ifname)
+{
+	const struct bpf_insn program[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = XDP_PASS },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_xdp_query_opts, present);
+	int fd, ifindex = kb_ifindex(ifname);
+
+	*link = (struct kb_xdp_link){ .ifname = ifname };
+	if (kb_netdev_is_veth(ifname))
+		return;
+	if (!bpf_xdp_query(ifindex, 0, &present) && present.drv_prog_id)
+		return;
+	fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "kb_pass", "GPL", program, 2, NULL);
+	if (fd < 0)
+		kb_xdp_load_failed(fd);
+	kb_xdp_attach(link, fd, ifname, KB_XDP_NATIVE);
+	close(fd);
+}
+
+const char *kb_xdp_link_mode(const struct kb_xdp_link *link)
+{
+	if (!link->attached)
+		return "none";
+	return kb_xdp_modes[link->generic ? KB_XDP_GENERIC : KB_XDP_NATIVE];
 }
 
 void kb_xdp_load_failed(int err)

@@ -5,7 +5,9 @@
  * Each frame is followed by a marker, a frame that is known to be forwarded. Datapaths keep the
  * order of packets, so when the marker arrives, all that its predecessor gave has arrived too: no
  * sleeps, and nothing is ascribed to the wrong frame. Runs in the namespace of the port it sends
- * from; the other port may lie in another one (--in-netns).
+ * from; the other port may lie in another one (--in-netns), or be the same.
+ *
+ * A port with several queues may bring the marker before what it follows: --settle-ms.
  */
 #include "kb_prog.h"
 #include "port.h"
@@ -30,6 +32,8 @@ struct packets {
 };
 
 static struct port out_port = { .name = "out" }, in_port = { .name = "in" };
+static bool one_port; /* out_port alone, by the name of the other: all that is heard went through */
+static uint64_t settle_ms;
 static uint8_t *marker;
 static size_t marker_bytes;
 static uint32_t sequence = FIRST_SEQUENCE; /* of the marker sent last */
@@ -74,6 +78,13 @@ static bool report_waiting(struct port *port, uint32_t packet)
 	return arrived;
 }
 
+static bool report_all(uint32_t packet)
+{
+	bool arrived = !one_port && report_waiting(&in_port, packet);
+
+	return report_waiting(&out_port, packet) && one_port ? true : arrived;
+}
+
 static void send_frame(const void *frame, size_t len, const char *what, uint32_t packet)
 {
 	while (send(out_port.fd, frame, len, 0) < 0) {
@@ -93,15 +104,14 @@ static bool listen_for(uint32_t packet, uint64_t timeout_ms, bool until_marker)
 	uint64_t now_ns = kb_now_ns(), end_ns = now_ns + timeout_ms * 1000000ULL;
 
 	for (; now_ns < end_ns && !kb_stop; now_ns = kb_now_ns()) {
-		struct pollfd readable[] = { { .fd = in_port.fd, .events = POLLIN },
-					     { .fd = out_port.fd, .events = POLLIN } };
+		struct pollfd readable[] = { { .fd = out_port.fd, .events = POLLIN },
+					     { .fd = in_port.fd, .events = POLLIN } };
 		bool arrived;
 
-		kb_poll(readable, 2, (int)((end_ns - now_ns) / 1000000) + 1);
+		kb_poll(readable, one_port ? 1 : 2, (int)((end_ns - now_ns) / 1000000) + 1);
 		kb_snapshot = kb_reset =
 			0; /* nothing to count: would keep kb_poll() from waiting */
-		arrived = report_waiting(&in_port, packet);
-		report_waiting(&out_port, packet);
+		arrived = report_all(packet);
 		if (arrived && until_marker)
 			return true;
 	}
@@ -116,8 +126,10 @@ static bool follow_with_marker(uint32_t packet, uint64_t timeout_ms)
 		sequence++;
 		memcpy(marker + MARKER_SEQUENCE_AT, &sequence, sizeof(sequence));
 		send_frame(marker, marker_bytes, "the marker after packet", packet);
-		if (listen_for(packet, timeout_ms, true))
+		if (listen_for(packet, timeout_ms, true)) {
+			listen_for(packet, settle_ms, false);
 			return true;
+		}
 	}
 	return false;
 }
@@ -175,8 +187,7 @@ static int inject(const struct packets *packets, uint64_t timeout_ms, uint64_t q
 		sent++;
 		at += 4 + bytes;
 		if (!marker) {
-			report_waiting(&in_port, i);
-			report_waiting(&out_port, i);
+			report_all(i);
 		} else if (!follow_with_marker(i, timeout_ms) && !kb_stop) {
 			/* Nothing gets through any more: each further packet would only wait. */
 			lost_markers++;
@@ -203,6 +214,7 @@ enum {
 	OPT_PACKETS,
 	OPT_MARKER,
 	OPT_TIMEOUT,
+	OPT_SETTLE,
 	OPT_QUIET,
 	OPT_CPU
 };
@@ -214,6 +226,7 @@ static const struct option options[] = {
 	{ "packets", required_argument, NULL, OPT_PACKETS },
 	{ "marker-file", required_argument, NULL, OPT_MARKER },
 	{ "timeout-ms", required_argument, NULL, OPT_TIMEOUT },
+	{ "settle-ms", required_argument, NULL, OPT_SETTLE },
 	{ "quiet-ms", required_argument, NULL, OPT_QUIET },
 	{ "cpu", required_argument, NULL, OPT_CPU },
 	{ 0 },
@@ -247,6 +260,9 @@ int main(int argc, char **argv)
 		case OPT_TIMEOUT:
 			timeout_ms = kb_parse_u64("--timeout-ms", optarg, 1, 60000);
 			break;
+		case OPT_SETTLE:
+			settle_ms = kb_parse_u64("--settle-ms", optarg, 0, 1000);
+			break;
 		case OPT_QUIET:
 			quiet_ms = kb_parse_u64("--quiet-ms", optarg, 1, 60000);
 			break;
@@ -275,7 +291,11 @@ int main(int argc, char **argv)
 	cpu = kb_pin_cpu(cpu);
 	libbpf_set_print(NULL);
 	port_open(&out_port, out, NULL);
-	port_open(&in_port, in, in_netns);
+	one_port = port_is(&out_port, in, in_netns);
+	if (one_port)
+		out_port.name = in_port.name;
+	else
+		port_open(&in_port, in, in_netns);
 	kb_json_begin("ready");
 	kb_json_i64("cpu", cpu);
 	kb_json_u64("packets", packets.count);

@@ -8,8 +8,9 @@
  * takes 20 ms, unless the program is anchored: anchor.c.)
  *
  * `failed` are frames that the device did not take: a full ring, or no receiver behind a veth. The
- * kernel tells no one about them but its tracepoints; veth counts what it took
- * (tx_queue_N_xdp_xmit), and the difference is exact. Other drivers: the device's tx_dropped.
+ * kernel tells no one about them but its tracepoints. Some drivers count the XDP frames that they
+ * took, and the difference is exact; with others it is made from all that the port has sent, some
+ * of which is still on its way when the load ends.
  */
 #include "live.h"
 
@@ -33,6 +34,8 @@
 
 #define LOOK_MIN_MS 1 /* each look takes the CPU from the test run for some microseconds */
 #define LOOK_MAX_MS 10
+#define LEAVE_STEP_MS 2
+#define LEAVE_QUIET_STEPS 10
 
 /*
  * Frames leave the generator a batch at a time, so a small batch paces better and a large one costs
@@ -65,11 +68,25 @@ static uint64_t read_failed(struct generator *gen, uint64_t attempts, bool *exac
 	uint64_t taken;
 
 	kb_netdev_read(&gen->port);
-	*exact = kb_netdev_xdp_xmit(&gen->port, &taken);
-	if (*exact)
-		return attempts > taken ? attempts - taken : 0;
-	taken = kb_netdev_tx_dropped(&gen->port);
-	return taken < attempts ? taken : attempts;
+	*exact = kb_netdev_xdp_taken(&gen->port, KB_XDP_REDIRECTED, &taken);
+	return attempts > taken ? attempts - taken : 0;
+}
+
+/* Until what the port has taken has left it, where only that is counted. */
+static void let_leave(struct generator *gen)
+{
+	const struct timespec step = { .tv_nsec = LEAVE_STEP_MS * 1000000 };
+	uint64_t attempts = gen->skel->bss->state.sent, left, before;
+	bool exact;
+
+	left = read_failed(gen, attempts, &exact);
+	for (int quiet = 0; !exact && left && quiet < LEAVE_QUIET_STEPS; quiet++) {
+		before = left;
+		nanosleep(&step, NULL);
+		left = read_failed(gen, attempts, &exact);
+		if (left != before)
+			quiet = 0;
+	}
 }
 
 /* Packets of the schedule that fall into some time, fixed point; a part of one is one. */
@@ -315,5 +332,6 @@ void live_offer(struct generator *gen)
 {
 	start_clean(gen);
 	supervise(gen);
+	let_leave(gen);
 	print_counters(gen);
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "kb_netdev.h"
+#include "kb_xdp.h"
 
 #define RATE_PPS_MAX 1000000000
 #define DURATION_MS_MAX 86400000
@@ -26,6 +27,7 @@ struct generator {
 	struct load load;
 	struct offer *skel;
 	struct kb_netdev port;
+	struct kb_xdp_link way_out;
 	int batch_now;
 	uint64_t called_for; /* rate x duration; 0: no such end */
 	uint64_t base_sent, base_failed, base_intended, base_ns; /* SIGUSR2 */

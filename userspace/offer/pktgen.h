@@ -20,7 +20,7 @@ struct generator {
 	const char *ifname, *traffic_path;
 	int cpu;
 	bool no_shared;
-	uint32_t frame_bytes;
+	uint32_t frame_bytes, clone_skb;
 	uint64_t rate_pps, duration_ms, count;
 
 	struct traffic traffic;

@@ -77,6 +77,14 @@ static void set_mac(const char *device, const char *key, const uint8_t mac[6])
 		   mac[4], mac[5]);
 }
 
+static bool refuses_clones(const char *device, uint32_t clones)
+{
+	char command[32];
+
+	snprintf(command, sizeof(command), "clone_skb %u", clones);
+	return pktgen_try(device, command);
+}
+
 /* pktgen's upper limits of ports are exclusive; equal limits are one port. */
 static void set_group(const struct generator *gen, uint32_t index, const char *device)
 {
@@ -92,6 +100,11 @@ static void set_group(const struct generator *gen, uint32_t index, const char *d
 	/* 0 is no limit; otherwise every device has at least one. */
 	pktgen_set(device, "count %" PRIu64,
 		   gen->count / gen->devices + (index < gen->count % gen->devices));
+	if (gen->clone_skb && refuses_clones(device, gen->clone_skb))
+		kb_die(KB_EXIT_LACKS,
+		       "--clone-skb: the driver of %s writes into packets, so that each is sent "
+		       "once",
+		       gen->ifname);
 	set_mac(device, "src_mac", gen->traffic.src_mac);
 	set_mac(device, "dst_mac", gen->traffic.dst_mac);
 	pktgen_set(device, v4 ? "src_min %s" : "src6 %s", src);

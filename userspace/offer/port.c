@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A port that frames are sent to and captured from: see port.h. */
 #include "port.h"
+#include "kb_netdev.h"
 #include "kb_prog.h"
 
 #include <arpa/inet.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define VLAN_TAG_BYTES 4
@@ -21,7 +23,8 @@
 
 /*
  * Redirected XDP frames reach a veth port only if it has NAPI, which an XDP program switches on
- * (Linux: veth_xdp_xmit()). The link goes away with this process.
+ * (Linux: veth_xdp_xmit()). The link goes away with this process. Other adapters need none, and
+ * some would reset themselves.
  */
 static void attach_pass(int ifindex, const char *ifname)
 {
@@ -47,7 +50,8 @@ static void open_here(struct port *port, const char *ifname)
 
 	port->ifname = ifname;
 	address.sll_ifindex = kb_ifindex(ifname);
-	attach_pass(address.sll_ifindex, ifname);
+	if (kb_netdev_is_veth(ifname))
+		attach_pass(address.sll_ifindex, ifname);
 	port->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (port->fd < 0)
 		kb_die(KB_EXIT_LACKS, "packet socket: %s", strerror(errno));
@@ -63,6 +67,20 @@ static void enter(int fd, const char *netns)
 {
 	if (setns(fd, CLONE_NEWNET))
 		kb_die(KB_EXIT_LACKS, "network namespace %s: %s", netns, strerror(errno));
+}
+
+bool port_is(const struct port *port, const char *ifname, const char *netns)
+{
+	struct stat here, there;
+	char path[256];
+
+	if (strcmp(port->ifname, ifname))
+		return false;
+	if (!netns)
+		return true;
+	snprintf(path, sizeof(path), "/run/netns/%s", netns);
+	return !stat("/proc/thread-self/ns/net", &here) && !stat(path, &there) &&
+	       here.st_dev == there.st_dev && here.st_ino == there.st_ino;
 }
 
 void port_open(struct port *port, const char *ifname, const char *netns)

@@ -3,6 +3,7 @@
 #ifndef KB_PORT_H
 #define KB_PORT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -14,9 +15,12 @@ struct port {
 	int fd;		  /* packet socket, doesn't block */
 };
 
+/* Is this port, opened in this network namespace, the interface of that name and namespace? */
+bool port_is(const struct port *port, const char *ifname, const char *netns);
+
 /*
- * Opens the interface in this network namespace or, if not NULL, in that of name `netns`. It passes
- * all XDP frames to its socket until the process ends.
+ * Opens the interface in this network namespace or, if not NULL, in that of name `netns`. A veth
+ * passes all XDP frames to its socket until the process ends.
  */
 void port_open(struct port *port, const char *ifname, const char *netns);
 

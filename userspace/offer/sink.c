@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * kb-sink - counts the packets that arrive at a port, in native XDP, and drops them.
+ * kb-sink - counts the packets that arrive at a port, in XDP, and drops them. Native XDP unless
+ * told otherwise: --xdp auto takes generic mode where the driver has none.
  *
  * Put on the port behind the datapath it is the end of the testbed. Put on the datapath's own
  * receiving port it makes the baseline: what generator, device and a bare XDP drop cost without any
@@ -17,7 +18,6 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "hist.h"
 #include "kb_netdev.h"
@@ -30,8 +30,10 @@ static const char *const modes[] = { "count", "stamp", "latency", NULL };
 
 struct receiver {
 	const char *ifname;
-	int cpu, mode, cpus, link;
+	int cpu, mode, cpus;
+	enum kb_xdp_mode xdp;
 	bool pass_stamped;
+	struct kb_xdp_link link;
 	struct sink *skel;
 	struct kb_sink_cpu *banks; /* mapped memory, two times `cpus` */
 	struct kb_netdev port;
@@ -56,9 +58,10 @@ static void clear_bank(const struct receiver *rx, uint32_t number)
 
 static void load(struct receiver *rx)
 {
-	int ifindex = kb_ifindex(rx->ifname), err;
 	size_t bytes;
+	int err;
 
+	kb_ifindex(rx->ifname);
 	rx->cpus = libbpf_num_possible_cpus();
 	if (rx->cpus < 1)
 		kb_die(KB_EXIT_FAILED, "can't tell the number of CPUs");
@@ -76,7 +79,7 @@ static void load(struct receiver *rx)
 		kb_xdp_load_failed(err);
 	rx->banks = kb_xdp_map_memory(rx->skel->maps.banks, &bytes);
 	clear_bank(rx, 0);
-	rx->link = kb_xdp_attach(bpf_program__fd(rx->skel->progs.sink), rx->ifname, ifindex, false);
+	kb_xdp_attach(&rx->link, bpf_program__fd(rx->skel->progs.sink), rx->ifname, rx->xdp);
 }
 
 /* Packets that a CPU had counted at a time, interpolated between its samples. */
@@ -185,6 +188,7 @@ static void parse(int argc, char **argv, struct receiver *rx)
 		{ "if", required_argument, NULL, 'i' },
 		{ "mode", required_argument, NULL, 'm' },
 		{ "cpu", required_argument, NULL, 'c' },
+		{ "xdp", required_argument, NULL, 'x' },
 		{ "pass-stamped", no_argument, NULL, 'p' },
 		{},
 	};
@@ -200,6 +204,9 @@ static void parse(int argc, char **argv, struct receiver *rx)
 			break;
 		case 'c':
 			rx->cpu = kb_parse_u64("--cpu", optarg, 0, 4095);
+			break;
+		case 'x':
+			rx->xdp = kb_parse_choice("--xdp", optarg, kb_xdp_modes);
 			break;
 		case 'p':
 			rx->pass_stamped = true;
@@ -224,6 +231,8 @@ int main(int argc, char **argv)
 	load(&rx);
 	kb_json_begin("ready");
 	kb_json_str("mode", modes[rx.mode]);
+	kb_json_str("xdp", kb_xdp_link_mode(&rx.link));
+	kb_json_u64("link_wait_ms", rx.link.wait_ms);
 	kb_json_i64("cpu", rx.cpu);
 	kb_json_end();
 	while (!kb_stop) {
@@ -237,7 +246,7 @@ int main(int argc, char **argv)
 			print_counters(&rx);
 		}
 	}
-	close(rx.link);
+	kb_xdp_detach(&rx.link);
 	print_counters(&rx);
 	sink__destroy(rx.skel);
 	kb_netdev_close(&rx.port);

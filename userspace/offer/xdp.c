@@ -45,6 +45,7 @@ static void load_program(struct generator *gen)
 	err = bpf_map_update_elem(bpf_map__fd(gen->skel->maps.port), &zero, &ifindex, 0);
 	if (err)
 		kb_die(KB_EXIT_LACKS, "%s can't be redirected to: %s", gen->ifname, strerror(-err));
+	kb_xdp_open_way_out(&gen->way_out, gen->ifname);
 }
 
 static void parse(int argc, char **argv, struct generator *gen)
@@ -143,6 +144,8 @@ int main(int argc, char **argv)
 		anchored = anchor(gen.skel);
 	kb_json_begin("ready");
 	kb_json_i64("cpu", gen.cpu);
+	kb_json_str("tx_program", kb_xdp_link_mode(&gen.way_out));
+	kb_json_u64("link_wait_ms", gen.way_out.wait_ms);
 	if (!gen.resident)
 		kb_json_i64("batch", choose_batch(&gen, gen.load.rate_pps));
 	if (gen.resident)
@@ -152,6 +155,7 @@ int main(int argc, char **argv)
 		resident_serve(&gen);
 	else
 		live_offer(&gen);
+	kb_xdp_detach(&gen.way_out);
 	offer__destroy(gen.skel);
 	kb_netdev_close(&gen.port);
 	return KB_EXIT_OK;

@@ -97,9 +97,12 @@ static void print_port(struct port *port)
 	X(rx_nohandler)
 #undef X
 	kb_json_u64("qdisc_drops", link_qdisc_drops(port->netlink, port->ifindex));
+	kb_json_str("driver_name", port->driver.driver);
 	kb_json_obj_begin("driver");
-	for (size_t i = 0; i < port->driver.count; i++)
-		kb_json_u64(port->driver.names[i], port->driver.now[i]);
+	for (size_t i = 0; i < port->driver.count; i++) {
+		if (port->driver.same[i] == i)
+			kb_json_u64(port->driver.names[i], port->driver.now[i]);
+	}
 	kb_json_obj_end();
 	kb_json_obj_end();
 }
