@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from kbench.explain.compare import same_rank
 from kbench.explain.comparison import USERSPACE, Comparison, Row
+from kbench.explain.nic import machine, speed
 from kbench.explain.stats import Estimate
 from kbench.model import Case
 from kbench.store import Run
@@ -94,6 +95,8 @@ def case_title(function: str, frame_bytes: int, case: Case | None, case_id: str)
         words.append(_count(case.flows, "flow"))
     if case.match_share != 1.0:
         words.append(f"{share(case.match_share)} matching")
+    if case.queues:
+        words.append(_count(case.queues, "queue"))
     return ", ".join(words)
 
 
@@ -102,9 +105,19 @@ def _count(value: int, noun: str) -> str:
 
 
 def place(comparison: Comparison) -> str:
-    """Where a comparison was measured, in words."""
-    where = "On this host" if comparison.part.name == "host" else "In the lab"
-    return f"{where} (Linux {comparison.part.kernel})" if comparison.part.kernel else where
+    """Where a comparison was measured, and on which ports, in words."""
+    wired = comparison.topology
+    where = {"host": "On this host", "remote": "On the remote DUT"}.get(comparison.part.name, "In the lab")
+    if comparison.part.name == "remote" and wired is not None:
+        where = f"On {machine(wired.dut)}"
+    if comparison.part.kernel:
+        where = f"{where} (Linux {comparison.part.kernel})"
+    return f"{where}, {wired.pair}" if wired is not None else where
+
+
+def part_name(name: str) -> str:
+    """A part as it is spoken of: ``the host``, ``the lab``, ``the remote DUT``."""
+    return "the remote DUT" if name == "remote" else f"the {name}"
 
 
 def placement(comparison: Comparison) -> str:
@@ -120,6 +133,9 @@ def placement(comparison: Comparison) -> str:
         return f"{kernel}; the process of {join(processes)} can have another"
     if kinds == {"same"}:
         return "generator and DUT share one CPU"
+    wired = comparison.topology
+    if wired is not None and not wired.one_machine and kinds:
+        return f"the generator runs on another machine ({machine(wired.tester)})"
     if kinds == {"split"}:
         return "generator and DUT run on different CPUs"
     if not kinds:
@@ -148,7 +164,7 @@ def answer(comparison: Comparison, by_methods: Sequence[str] = ()) -> Answer:
     measured, and goes with it otherwise.
     """
     made = _answer(comparison, by_methods)
-    if by_methods and comparison.ranks:
+    if by_methods and comparison.ranks and comparison.kind != "emulated":
         clauses = "; ".join(by_methods)
         made.headline += f" {clauses[0].upper()}{clauses[1:]}."
     return made
@@ -165,6 +181,8 @@ def _answer(comparison: Comparison, by_methods: Sequence[str]) -> Answer:
         done = [r.datapath for r in comparison.rows if r.ledger.trials]
         text = f"{start}: {join(done)} were run for their packet counts only; nothing is ranked"
         return Answer(text + ".", ["Wall-clock time under emulation is no result."])
+    if comparison.kind == "emulated":
+        return _works(comparison, start, by_methods)
     if not comparison.ranks:
         said = "; ".join(by_methods) or "no maximum rates were measured; the other methods' results are below"
         words = placement(comparison)
@@ -179,7 +197,7 @@ def _answer(comparison: Comparison, by_methods: Sequence[str]) -> Answer:
         )
     elif words := placement(comparison):
         caveats.append(f"{words[0].upper()}{words[1:]}.")
-    caveats += _doubts(ranked) if comparison.kind == "wall" else []
+    caveats += _at_line_rate(comparison) + _doubts(ranked) if comparison.kind == "wall" else []
     if len(ranked) == 1:
         only = ranked[0]
         assert only.figure is not None
@@ -204,10 +222,55 @@ def _clause(comparison: Comparison, base: Row, row: Row) -> str:
             f"{row.datapath} takes {number(row.figure.value)} instructions per packet, "
             f"{row.ratio.value:.3f}x of {base.datapath}'s {number(base.figure.value)}"
         )
+    least = ""
+    if row.line_limited != base.line_limited:
+        # The one at line rate could be faster.
+        least = "at least " if row.line_limited else "at most "
     verb = VERBS.get(comparison.function, "handles")
     one_cpu = comparison.placements == {"same"} and not USERSPACE & {row.datapath, base.datapath}
     per_core = " per core" if one_cpu else ""
-    return f"{row.datapath} {verb} {ratio(row.ratio)} what {base.datapath} does{per_core}"
+    return f"{row.datapath} {verb} {least}{ratio(row.ratio)} what {base.datapath} does{per_core}"
+
+
+def _works(comparison: Comparison, start: str, by_methods: Sequence[str]) -> Answer:
+    """Of an emulated part: what works there. Its rates are told, and nothing is made of them."""
+    wired = comparison.topology
+    drivers = join(wired.drivers) if wired is not None else ""
+    there = f"on {drivers}" if drivers else "on emulated NICs"
+    passed = [
+        r for r in comparison.rows if r.figure is not None or (r.ledger.trials and not comparison.ranks)
+    ]
+    proven = [r.datapath for r in passed if r.verification is not None and r.verification.passed]
+    rest = [r.datapath for r in passed if r.datapath not in proven]
+    said = [f"{join(proven)} work{'s' if len(proven) == 1 else ''} {there}, verified"] if proven else []
+    if rest:
+        said.append(f"{join(rest)} pass{'es' if len(rest) == 1 else ''} packets {there}, unverified")
+    if not passed:
+        said.append("no valid trial, so nothing is shown to work")
+    rates = [f"{r.datapath} {rate(r.figure.value)}" for r in passed if r.figure is not None]
+    if rates:
+        said.append(f"rates by an emulated clock, no measure of speed: {join(rates)}")
+    if by_methods:
+        said.append(f"by the same clock {'; '.join(by_methods)}")
+    caveats = ["Machine and NICs are emulated: this shows what works, not how fast. Nothing is ranked."]
+    words = placement(comparison)
+    return Answer(
+        f"{start}: {'; '.join(said)}.", caveats + ([f"{words[0].upper()}{words[1:]}."] if words else [])
+    )
+
+
+def _at_line_rate(comparison: Comparison) -> list[str]:
+    """Whose figure is the wire's."""
+    wired = comparison.topology
+    at = [r.datapath for r in comparison.rows if r.line_limited]
+    if wired is None or not at:
+        return []
+    line = wired.line_rate_pps(comparison.function, comparison.frame_bytes)
+    slowest = min(port.speed_mbps or 0 for port in wired.path(comparison.function))
+    return [
+        f"{join(at)} run{'s' if len(at) == 1 else ''} at line rate: {rate(line or 0)} of {comparison.frame_bytes}-byte"
+        f" frames is all that {speed(slowest)} carries, so the datapath may be faster."
+    ]
 
 
 def _doubts(rows: list[Row]) -> list[str]:
@@ -258,15 +321,15 @@ def missing(run: Run, comparisons: list[Comparison]) -> list[str]:
         planned_cases = limited.get(part.name, [c.case_id for c in run.cases])
         lacking = [case_id for case_id in planned_cases if (part.name, case_id) not in have]
         if lacking:
-            found.append(f"No trials of {join(lacking)} on the {part.name}.")
+            found.append(f"No trials of {join(lacking)} on {part_name(part.name)}.")
     for comparison in comparisons:
-        where = f"{comparison.case_id} on the {comparison.part.name}"
+        where = f"{comparison.case_id} on {part_name(comparison.part.name)}"
         found += [f"{where}: {row.datapath}: {row.missing}." for row in comparison.rows if row.missing]
     planned = run.run.get("options", {}).get("rounds")
     complete = run.ended and run.outcome in (None, "complete")
     if not complete and isinstance(planned, int):
         for c in comparisons:
             done = max((len(r.by_round) for r in c.rows), default=0)
-            if c.kind == "wall" and done < planned:
-                found.append(f"{c.case_id} on the {c.part.name}: {done} of {planned} rounds.")
+            if c.timed and done < planned:
+                found.append(f"{c.case_id} on {part_name(c.part.name)}: {done} of {planned} rounds.")
     return found

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One run's trials, made comparable: a comparison per part, case, generator and load, a row per datapath.
 
-Wall-clock rates, exact instruction counts and functional counters never meet in one comparison.
+Wall-clock rates, exact instruction counts, functional counters and rates by an emulated clock never meet in one
+comparison.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from kbench.explain.comparison import (
     CPU_STATES,
     EXACT_RESOLUTION,
     PERCENTS,
+    TIMED,
     USERSPACE,
     WALL_RESOLUTION,
     Comparison,
@@ -25,6 +27,7 @@ from kbench.explain.comparison import (
 )
 from kbench.explain.grade import Evidence, Grade
 from kbench.explain.grade_rules import GENERATOR_LIMITED, grade
+from kbench.explain.per_cpu import cpu_shares, packets_by_cpu
 from kbench.explain.stats import Estimate
 from kbench.model import Case, Kind, Part, Trial
 from kbench.store import Run
@@ -36,8 +39,9 @@ __all__ = [
 
 REFERENCES = ("kernel", "netfilter")
 """The reference datapath is the first of these that was measured, else the first datapath of the part."""
-SCORED: dict[Kind, str] = {"wall": "rate", "exact": "exact", "functional": "account"}
-"""The purpose of the trials that a part's ranking (functional: its ledger only) rests on."""
+SCORED: dict[Kind, str] = {"wall": "rate", "exact": "exact", "functional": "account", "emulated": "rate"}
+"""The purpose of the trials that a part's ranking (functional: its ledger only; emulated: figures without a
+ranking) rests on."""
 OUTLIER_DEVIATIONS = 3.5
 """Beyond so many scaled MADs from the median a round is shown as an outlier (Iglewicz and Hoaglin 1993)."""
 
@@ -93,7 +97,7 @@ def _part_of(trials: list[Trial], parts: dict[str, Part]) -> Part:
     if planned is not None and planned.kind == first.kind:
         return Part(
             planned.name, planned.kind, tuple(dict.fromkeys((*planned.datapaths, *seen))),
-            first.generator, planned.placement, planned.reason, planned.kernel,
+            first.generator, planned.placement, planned.reason, planned.kernel, planned.nic,
         )  # fmt: skip
     return Part(first.part, first.kind, seen, first.generator, first.placement, "")  # type: ignore[arg-type]
 
@@ -149,10 +153,13 @@ def _compare_group(
         if row.ledger.trials or row.verification or applies:
             made.rows.append(row)
     measured = [r.datapath for r in made.rows if r.by_round]
-    made.reference = next((d for d in REFERENCES if d in measured), measured[0] if measured else None)
+    if made.claims:
+        made.reference = next((d for d in REFERENCES if d in measured), measured[0] if measured else None)
     base = next((r for r in made.rows if r.datapath == made.reference), None)
     if part.kind == "wall" and load is None:
         _hold_against_ceiling(made, [t for t in baselines if usable(t)])
+    if part.kind == "wall":
+        _hold_against_line(made)
     for row in made.rows:
         if base is not None:
             _relate(row, base, part.kind)
@@ -189,7 +196,7 @@ def _row(datapath: str, trials: list[Trial], kind: Kind, dut_only: bool, common:
     values = list(row.by_round.values())
     if kind == "exact":
         row.figure = stats.spread(values)
-    elif kind == "wall":
+    elif kind in TIMED:
         row.figure = stats.median_ci(values, "round", [row.block_of[r] for r in row.by_round])
         row.dut_by_round = {
             t.round: t.dut_cpu_ns_per_packet for t in scored if t.dut_cpu_ns_per_packet is not None
@@ -200,11 +207,12 @@ def _row(datapath: str, trials: list[Trial], kind: Kind, dut_only: bool, common:
         loads = [(load, [t for t in timed if t.load_pps == load]) for load in _sorted_loads(timed)]
         row.latencies = [quick for _, same in loads if (quick := _latency(datapath, same)) is not None]
         row.latency = _latency(datapath, [t for t in timed if t.load_pps in common])
-        row.cpus = _cpu_shares(scored)
+        row.cpus = cpu_shares(scored)
+        row.packets_by_cpu = packets_by_cpu(scored)
         row.foreign_share = _middle([t.foreign_cpu_share for t in scored])
         row.steal_share = _middle([t.steal_share for t in scored])
-    offered = sum(t.counters.offered for t in scored)
-    row.loss_share = sum(t.counters.lost for t in scored) / offered if offered else None
+    row.offered = sum(t.counters.offered for t in scored)
+    row.loss_share = sum(t.counters.lost for t in scored) / row.offered if row.offered else None
     return row
 
 
@@ -246,6 +254,14 @@ def _hold_against_ceiling(made: Comparison, baselines: list[Trial]) -> None:
             row.generator_limited = share.value >= GENERATOR_LIMITED
 
 
+def _hold_against_line(made: Comparison) -> None:
+    """How near each figure is to what the links carry."""
+    wired = made.topology
+    line = wired.line_rate_pps(made.function, made.frame_bytes) if wired is not None else None
+    for row in made.rows:
+        row.line_share = row.figure.value / line if line and row.figure is not None else None
+
+
 def _grade(run: Run, made: Comparison, row: Row, scored: list[Trial]) -> Grade:
     return grade(
         Evidence(
@@ -259,6 +275,8 @@ def _grade(run: Run, made: Comparison, row: Row, scored: list[Trial]) -> Grade:
             figure=row.figure,
             ratio=None if row.datapath == made.reference else row.ratio,
             ceiling_share=row.ceiling_share,
+            line_share=row.line_share,
+            nic=made.topology,
             verified=row.verification.passed if row.verification else None,
         )
     )
@@ -268,7 +286,7 @@ def _by_round(scored: list[Trial], kind: Kind, dut_only: bool) -> dict[int, floa
     rounds: dict[int, list[float]] = {}
     for trial in scored:
         value = None
-        if kind == "wall":
+        if kind in TIMED:
             value = handled_pps(trial)
         elif kind == "exact":
             value = trial.dut_instructions_per_packet if dut_only else trial.instructions_per_packet
@@ -303,21 +321,6 @@ def _latency(datapath: str, trials: list[Trial]) -> Latency | None:
     )
 
 
-def _cpu_shares(trials: list[Trial]) -> dict[int, dict[str, float]]:
-    sums: dict[int, dict[str, float]] = {}
-    for trial in trials:
-        for cpu in trial.cpus:
-            states = sums.setdefault(cpu.cpu, dict.fromkeys(CPU_STATES, 0.0))
-            for state in CPU_STATES:
-                states[state] += getattr(cpu, f"{state}_s")
-    shares = {}
-    for number, states in sorted(sums.items()):
-        total = sum(states.values())
-        if total > 0:
-            shares[number] = {state: seconds / total for state, seconds in states.items()}
-    return shares
-
-
 def _why_missing(row: Row, made: Comparison) -> str | None:
     if row.by_round or (made.kind == "functional" and row.ledger.trials):
         return None
@@ -334,7 +337,7 @@ def _relate(row: Row, base: Row, kind: Kind) -> None:
     """Fill the ratio to the reference, from rounds that both have."""
     if row.figure is None:
         return
-    if kind == "wall":
+    if kind in TIMED:
         row.ratio = stats.paired_ratio(row.by_round, base.by_round, row.block_of)
         row.outliers = _outliers(row, None if row is base else base)
     else:
@@ -360,7 +363,7 @@ def _outliers(row: Row, base: Row | None) -> list[Outlier]:
 
 def resolution(kind: Kind) -> float:
     """The smallest difference that is claimed, as a share."""
-    return WALL_RESOLUTION if kind == "wall" else EXACT_RESOLUTION
+    return WALL_RESOLUTION if kind in TIMED else EXACT_RESOLUTION
 
 
 def apart(ratio: Estimate, kind: Kind) -> bool | None:

@@ -6,12 +6,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kbench.explain.grade import Grade
+from kbench.explain.nic import LINE_LIMITED, NO_LIMIT, Topology, topology
 from kbench.explain.stats import Estimate
 from kbench.model import Case, Histogram, Kind, Part, Placement, Trial, Verification
 
 PERCENTS = (50.0, 90.0, 99.0, 99.9, 99.99)
 USERSPACE = frozenset({"af_packet", "af_xdp", "dpdk", "nfqueue"})
 CPU_STATES = ("user", "system", "irq", "softirq", "steal", "idle")
+TIMED: frozenset[Kind] = frozenset({"wall", "emulated"})
+"""Kinds whose figures are packets per second, by whatever clock."""
 WALL_RESOLUTION = 0.02
 """A/A bias between two topologies is up to 1.2 %: closer than 2 % is not told apart."""
 EXACT_RESOLUTION = 0.002
@@ -31,6 +34,8 @@ class Ledger:
     unexplained: int = 0
     unbalanced_trials: int = 0
     """Trials where offered is not forwarded + dropped + lost, to the packet."""
+    nic_stats: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Role of a port -> what its NIC's own counters (ethtool -S) moved by; empty on veth."""
 
     def add(self, trial: Trial) -> None:
         """Enter one trial."""
@@ -45,6 +50,10 @@ class Ledger:
                 into[reason] = into.get(reason, 0) + count
         if counters.offered != counters.forwarded + sum(counters.dropped.values()) + counters.lost:
             self.unbalanced_trials += 1
+        for role, stats in trial.raw.get("nic_stats", {}).items():
+            mine = self.nic_stats.setdefault(role, {})
+            for name, count in stats.items():
+                mine[name] = mine.get(name, 0) + count
 
 
 @dataclass
@@ -100,6 +109,8 @@ class Row:
     latencies: list[Latency] = field(default_factory=list)
     """At each load that was tried, ascending; the common one is among them."""
     loss_share: float | None = None
+    offered: int = 0
+    """Packets of the scored trials."""
     foreign_share: float | None = None
     """Median over the scored trials: CPU time of other processes, as a share of one CPU."""
     steal_share: float | None = None
@@ -124,11 +135,25 @@ class Row:
     """The figure as a share of what the generator can offer here into a bare drop (`Comparison.ceiling`)."""
     generator_limited: bool | None = None
     """Whether that is within 5 % of all it can: the figure is then a lower bound. None: no ceiling is known."""
+    line_share: float | None = None
+    """The figure as a share of what the slowest link on its way carries; None: no NIC, or a link of unknown speed."""
+    packets_by_cpu: dict[int, int] = field(default_factory=dict)
+    """CPU -> packets that it put into the stack over the scored trials (softnet's `processed`)."""
     grade: Grade = field(default_factory=Grade)
     """How far the figure can be trusted, with reasons."""
     verification: Verification | None = None
     missing: str | None = None
     """Why a planned datapath has no figure."""
+
+    @property
+    def line_limited(self) -> bool:
+        """Whether the link may be what was measured; a link that carries more than it claims was no limit."""
+        return self.line_share is not None and LINE_LIMITED <= self.line_share <= NO_LIMIT
+
+    @property
+    def at_least(self) -> bool:
+        """Whether the figure is a lower bound: the generator's limit, or the wire's."""
+        return bool(self.generator_limited) or self.line_limited
 
 
 @dataclass
@@ -156,8 +181,28 @@ class Comparison:
 
     @property
     def kind(self) -> Kind:
-        """wall, exact or functional."""
+        """wall, exact, functional or emulated."""
         return self.part.kind
+
+    @property
+    def timed(self) -> bool:
+        """Whether its figures are packets per second."""
+        return self.kind in TIMED
+
+    @property
+    def claims(self) -> bool:
+        """Whether its figures are set against each other: those of an emulated clock, and mere counts, are not."""
+        return self.kind in ("wall", "exact")
+
+    @property
+    def unit(self) -> tuple[str, float]:
+        """What its rates are written in, and how many packets/s that is. Emulated machines carry little."""
+        return ("kpps", 1e3) if self.kind == "emulated" else ("Mpps", 1e6)
+
+    @property
+    def topology(self) -> Topology | None:
+        """The NICs that it was measured on; None on veth."""
+        return topology(self.part)
 
     @property
     def placements(self) -> set[Placement]:

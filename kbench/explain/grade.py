@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Literal
 
+from kbench.explain.nic import Topology
 from kbench.explain.stats import Estimate
 from kbench.model import Kind, Trial
 
@@ -76,6 +77,10 @@ class Evidence:
     ratio: Estimate | None = None
     """To the reference; None for the reference itself."""
     ceiling_share: float | None = None
+    line_share: float | None = None
+    """The figure as a share of what the links carry; None where that is unknown, and on veth."""
+    nic: Topology | None = None
+    """The NICs that were measured on; None on veth."""
     verified: bool | None = None
 
     def fact(self, *path: str) -> Any:
@@ -91,7 +96,15 @@ class Evidence:
         return median(known) if known else None
 
     def cpus(self) -> set[int]:
-        """CPUs that the testbed gave work to, as the trials recorded them."""
-        given = [t.raw.get("cpus") for t in self.scored]
-        names = ("generator", "receive", *(("application",) if self.userspace else ()))
-        return {cpus[name] for cpus in given if cpus for name in names if name in cpus}
+        """CPUs of the DUT's machine that the testbed gave work to, as the trials recorded them."""
+        given = [cpus for t in self.scored if (cpus := t.raw.get("cpus"))]
+        elsewhere = self.nic is not None and not self.nic.one_machine
+        names = (
+            *(() if elsewhere else ("generator",)),
+            "receive",
+            *(("application",) if self.userspace else ()),
+        )
+        found = {cpus[name] for cpus in given for name in names if name in cpus}
+        if self.nic is not None:
+            found |= {cpu for cpus in given for cpu in cpus.get("receive_all", ())}
+        return found

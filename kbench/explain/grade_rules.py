@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from kbench.explain.grade import Evidence, Grade, Letter, Reason
+from kbench.explain.nic import LINE_LIMITED, NO_LIMIT, PARAVIRTUAL
 from kbench.explain.stats import more_for
 from kbench.model import Kind, Trial
 
@@ -55,18 +56,59 @@ def unverified(seen: Evidence) -> Verdict:
 
 
 def emulated(seen: Evidence) -> Verdict:
-    """Instruction counts."""
-    return (
-        ("emulated CPU: counts repeat, but instructions are not time", "C") if seen.kind == "exact" else None
-    )
+    """Instruction counts, a machine whose clock is a program's, or a NIC that is a program."""
+    if seen.kind == "exact":
+        return "emulated CPU: counts repeat, but instructions are not time", "C"
+    if seen.kind == "emulated":
+        return "emulated machine and NIC: shows that it works, not how fast", "E"
+    ports = seen.nic.ports.values() if seen.nic is not None else ()
+    made_up = sorted({p.driver or p.name for p in ports if p.emulated and p.driver not in PARAVIRTUAL})
+    if made_up:
+        return f"emulated NIC ({', '.join(made_up)}): a program moves its packets", "D"
+    return None
 
 
 def testbed(seen: Evidence) -> Verdict:
-    """veth, as long as trials do not say that it was something else."""
+    """veth, as long as trials do not say that it was something else; then what kind of NIC."""
     kinds = sorted({str(t.raw.get("testbed", "veth")) for t in seen.scored})
     if "veth" in kinds:
         return "veth, not a NIC: no DMA, rings, interrupts or wire", "C"
+    if seen.nic is None:
+        return None
+    virtual = [name for name in seen.nic.all_drivers if name in PARAVIRTUAL]
+    if virtual:
+        return f"paravirtual NIC ({', '.join(virtual)}): the hypervisor moves the packets", "C"
+    return (
+        ("the NIC loops frames back by itself: there is no wire", "B") if seen.nic.driver_loopback else None
+    )
+
+
+def link(seen: Evidence) -> Verdict:
+    """The wire may be what was measured."""
+    if seen.nic is None:
+        return None
+    ports = seen.nic.ports.values()
+    half = sorted({port.name for port in ports if port.duplex == "half"})
+    if half:
+        return f"half duplex ({', '.join(half)}): both directions share the wire", "D"
+    share = seen.line_share
+    if share is None:
+        unknown = sorted({port.name for port in ports if not port.speed_mbps})
+        if not unknown:
+            return None
+        return f"link speed unknown ({', '.join(unknown)}): no telling whether the wire was the limit", "B"
+    if share > NO_LIMIT:
+        return "more went through than the link claims to carry: its speed says nothing here", "B"
+    if share >= LINE_LIMITED:
+        return f"at line rate: {_percent(share)} of what the link carries, a lower bound", "D"
     return None
+
+
+def one_machine(seen: Evidence) -> Verdict:
+    """Generator and DUT are ports of one machine."""
+    if seen.nic is None or not seen.nic.one_machine:
+        return None
+    return "generator and DUT share this machine's memory and caches", "B"
 
 
 def virtual_machine(seen: Evidence) -> Verdict:
@@ -85,7 +127,8 @@ def shared_cpu(seen: Evidence) -> Verdict:
     if "same" in placements:
         what = "the generator shares its CPU with the DUT" + (" (receive side)" if seen.userspace else "")
         return f"{what}: rates are the whole chain's", "C"
-    if "split" in placements and seen.fact("virtualization"):
+    apart = seen.nic is not None and not seen.nic.one_machine and not seen.userspace
+    if "split" in placements and seen.fact("virtualization") and not apart:
         return "two virtual CPUs: what a cache line costs between them flips within minutes", "D"
     return None
 
@@ -289,14 +332,17 @@ def interval(seen: Evidence) -> Verdict:
 
 
 WALL: frozenset[Kind] = frozenset({"wall"})
-FIGURES: frozenset[Kind] = frozenset({"wall", "exact"})
-ALL: frozenset[Kind] = frozenset({"wall", "exact", "functional"})
+JUDGED: frozenset[Kind] = frozenset({"wall", "exact"})
+FIGURES: frozenset[Kind] = frozenset({"wall", "exact", "emulated"})
+ALL: frozenset[Kind] = frozenset({"wall", "exact", "functional", "emulated"})
 Rule = tuple[str, frozenset[Kind], Callable[[Evidence], Verdict]]
 RULES: tuple[Rule, ...] = (
     ("no-figure", ALL, no_figure),
     ("unverified", FIGURES, unverified),
     ("emulated", FIGURES, emulated),
-    ("testbed", FIGURES, testbed),
+    ("testbed", JUDGED, testbed),
+    ("link", WALL, link),
+    ("same-machine", WALL, one_machine),
     ("virtual-machine", WALL, virtual_machine),
     ("shared-cpu", WALL, shared_cpu),
     ("governor", WALL, governor),

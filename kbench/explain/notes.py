@@ -78,6 +78,9 @@ def remarks(comparison: Comparison) -> list[str]:
             f">= generator-limited: {join(limited)} of the {rate(comparison.ceiling.value)} that the generator can"
             " offer here into a bare drop; the datapath may be faster."
         )
+    at_line = [f"{r.datapath} ({share(r.line_share)})" for r in rows if r.line_limited]
+    if at_line:
+        found.append(f">= at line rate: {join(at_line)} of what the link carries.")
     if comparison.disturbed:
         found.append(
             "The machine was hardly ever kbench's alone: contaminated trials are scored as well, for want of others."
@@ -127,7 +130,7 @@ def _outliers(comparison: Comparison) -> list[str]:
     for row in comparison.rows:
         for outlier in sorted(row.outliers, key=lambda o: -abs(o.deviations)):
             off = f"{abs(outlier.off - 1) * 100:.2g} % {'low' if outlier.off < 1 else 'high'}"
-            value = rate(outlier.value) if comparison.kind == "wall" else number(outlier.value)
+            value = rate(outlier.value) if comparison.timed else number(outlier.value)
             told.append(f"{row.datapath} round {outlier.round} (block {outlier.block}): {value}, {off}")
     if not told:
         return []

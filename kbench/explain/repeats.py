@@ -11,6 +11,7 @@ from kbench.explain import stats
 from kbench.explain.comparison import USERSPACE
 from kbench.explain.grade import Evidence, Grade
 from kbench.explain.grade_rules import grade
+from kbench.explain.nic import topology
 from kbench.explain.stats import Estimate
 from kbench.model import Kind, Trial
 from kbench.store import Run
@@ -23,6 +24,11 @@ class Judge:
     run: Run
     part: str
     case_id: str
+
+    @property
+    def claims(self) -> bool:
+        """Whether figures are set against each other here: not so by an emulated clock."""
+        return all(p.kind != "emulated" for p in self.run.parts if p.name == self.part)
 
     def __call__(
         self,
@@ -46,6 +52,11 @@ class Judge:
         scored = usable_or_all(mine)
         disturbed = any(t.contaminated for t in scored)
         kind: Kind = mine[0].kind if mine else "wall"
+        wired = next((topology(p) for p in run.parts if p.name == self.part), None)
+        line_share = None
+        if wired is not None and figure is not None and mine and purpose == "search":
+            line = wired.line_rate_pps(mine[0].function, mine[0].frame_bytes)
+            line_share = figure.value / line if line else None
         return grade(
             Evidence(
                 kind=kind,
@@ -58,6 +69,8 @@ class Judge:
                 figure=figure,
                 ratio=ratio,
                 ceiling_share=ceiling_share,
+                line_share=line_share,
+                nic=wired,
                 verified=proofs[-1] if proofs else None,
             )
         )

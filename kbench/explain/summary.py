@@ -8,7 +8,7 @@ from typing import Any
 
 from kbench.explain.answer import answer, missing
 from kbench.explain.compare import compare
-from kbench.explain.comparison import Comparison, Latency, Row
+from kbench.explain.comparison import TIMED, Comparison, Latency, Row
 from kbench.explain.grade import Grade
 from kbench.explain.methods import Methods, beside
 from kbench.explain.stats import Estimate
@@ -59,14 +59,14 @@ def _estimate(estimate: Estimate | None) -> dict[str, Any] | None:
 
 def _row(row: Row, kind: str) -> dict[str, Any]:
     ledger = row.ledger
-    unit = {"wall": "rate_pps", "exact": "instructions_per_packet"}.get(kind)
+    unit = {"wall": "rate_pps", "emulated": "rate_pps", "exact": "instructions_per_packet"}.get(kind)
     item: dict[str, Any] = {"datapath": row.datapath, "placements": row.placements}
     if unit:
         item[unit] = _estimate(row.figure)
         item["rounds"] = {str(k): v for k, v in row.by_round.items()}
         item["ratio"] = _estimate(row.ratio)
         item["told_apart"] = row.told_apart
-    if kind == "wall":
+    if kind in TIMED:
         item["dut_cpu_ns_per_packet"] = _estimate(row.dut_ns)
         item["cpu_ns_per_packet"] = _estimate(row.gross_ns)
         item["cpu_share"] = {str(k): v for k, v in row.cpus.items()}
@@ -75,6 +75,10 @@ def _row(row: Row, kind: str) -> dict[str, Any]:
         item["ceiling_share"] = row.ceiling_share
         item["generator_limited"] = row.generator_limited
         item["outliers"] = plain_data(row.outliers)
+    if row.line_share is not None:
+        item |= {"line_share": row.line_share, "line_limited": row.line_limited}
+    if ledger.nic_stats:
+        item["nic_stats"] = ledger.nic_stats
     return item | {
         "loss_share": row.loss_share,
         "valid_trials": row.valid,
@@ -112,12 +116,14 @@ def summary(run: Run) -> dict[str, Any]:
 
 def _comparison(c: Comparison, methods: Methods) -> dict[str, Any]:
     said = answer(c, methods.said)
+    wired: dict[str, Any] = {"topology": c.part.nic} if c.part.nic else {}
+    queues: dict[str, Any] = {"queues": c.case.queues} if c.case and c.case.queues else {}
     return {
         "part": c.part.name, "kind": c.kind, "case_id": c.case_id, "function": c.function,
         "frame_bytes": c.frame_bytes, "generator": c.generator, "load_pps": c.load_pps,
         "reference": c.reference, "dut_only": c.dut_only, "ranks": c.ranks, "answer": said.headline,
         "caveats": said.caveats, "ceiling_pps": _estimate(c.ceiling), "rows": [_row(r, c.kind) for r in c.rows],
-        "methods": _methods(methods),
+        "methods": _methods(methods), **wired, **queues,
     }  # fmt: skip
 
 

@@ -45,9 +45,9 @@ def ratio_cell(row: Row, reference: str | None, digits: int) -> str:
 
 
 def figure_cell(row: Row, scale: float) -> str:
-    """The ranked figure; marked where the generator may be what was measured."""
+    """The figure; marked where the generator or the wire may be what was measured."""
     text = interval(row.figure, scale)
-    return f">={text}" if row.generator_limited else text
+    return f">={text}" if row.at_least else text
 
 
 def table(comparison: Comparison, width: int) -> Table:
@@ -55,11 +55,13 @@ def table(comparison: Comparison, width: int) -> Table:
     wide = width >= WIDE
     kind = comparison.kind
     columns = ["offered", "forwarded", "dropped", "lost"]
-    if kind == "wall":
-        columns = ["Mpps", f"x {comparison.reference}", "DUT ns", "lost"]
+    against = [f"x {comparison.reference}"] if comparison.claims else []
+    unit, scale = comparison.unit
+    if comparison.timed:
+        columns = [unit, *against, "DUT ns", "lost"]
         columns += ["p50", "p99", "max"] if wide else []
     elif kind == "exact":
-        columns = ["instructions", f"x {comparison.reference}", "lost"]
+        columns = ["instructions", *against, "lost"]
     graded = [] if kind == "functional" else ["grade"]
     made = _empty([Column("datapath", number=False), *(Column(name) for name in (*columns, *graded, "n"))])
     for row in comparison.rows:
@@ -71,17 +73,15 @@ def table(comparison: Comparison, width: int) -> Table:
             amounts = (ledger.offered, ledger.forwarded, sum(ledger.dropped.values()), ledger.lost)
             cells += [f"{n:,}" for n in amounts]
         else:
-            digits = 2 if kind == "wall" else 3
             exact = number(row.figure.value) if row.figure else "-"
-            cells += [
-                figure_cell(row, 1e6) if kind == "wall" else exact,
-                ratio_cell(row, comparison.reference, digits),
-            ]
-            if kind == "wall":
+            cells.append(figure_cell(row, scale) if comparison.timed else exact)
+            if comparison.claims:
+                cells.append(ratio_cell(row, comparison.reference, 2 if kind == "wall" else 3))
+            if comparison.timed:
                 short = number(row.dut_ns.value) if row.dut_ns else "-"
                 cells.append(interval(row.dut_ns) if width >= WIDER else short)
             cells.append(share(row.loss_share))
-            if kind == "wall" and wide:
+            if comparison.timed and wide:
                 quick = row.latency
                 cells += [time_ns(quick.percentiles_ns[p]) if quick else "-" for p in ("50", "99")]
                 cells.append(time_ns(quick.max_ns) if quick else "-")

@@ -92,11 +92,12 @@ def bounds(items: Mapping[str, list[Finding]], judge: Judge) -> list[Bound]:
         rates = {datapath: _rate(goal) for datapath, goal in asked.items()}
         known = [datapath for datapath, rate in rates.items() if rate is not None]
         reference = next((r for r in REFERENCES if r in known), known[0] if known else None)
+        reference = reference if judge.claims else None
         rows = []
         for datapath, goal in asked.items():
             base = asked[reference] if reference is not None else None
             rows.append(_bound(datapath, goal, rates[datapath], reference, base, items[datapath], judge))
-        found += sorted(rows, key=lambda b: -b.rate.value if b.rate else 0.0)
+        found += sorted(rows, key=lambda b: -b.rate.value if b.rate and judge.claims else 0.0)
     return found
 
 

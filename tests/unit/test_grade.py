@@ -12,8 +12,10 @@ import pytest
 
 from kbench.explain.grade import MEANING, Evidence, Grade, Reason
 from kbench.explain.grade_rules import RULES, grade
+from kbench.explain.nic import Topology, topology
 from kbench.explain.stats import Estimate
 from kbench.model import CpuTime, Trial
+from tests.unit import synthetic_nics as nics
 from tests.unit import synthetic_runs as synthetic
 
 METHOD = Path(__file__).parents[2] / "docs/method.md"
@@ -64,6 +66,11 @@ def evidence(**changes: Any) -> Evidence:
     return Evidence(**(defaults | changes))
 
 
+def wired(**more: Any) -> Topology | None:
+    """A hairpin of this machine's own ports."""
+    return topology(nics.part(nics.hairpin(**more)))
+
+
 def fired(seen: Evidence) -> dict[str, str]:
     return {reason.rule: reason.worst for reason in grade(seen).reasons}
 
@@ -83,7 +90,16 @@ FIRES = [
     ("unverified", {"verified": None}, "D"),
     ("unverified", {"verified": False}, "F"),
     ("emulated", {"kind": "exact"}, "C"),
+    ("emulated", {"kind": "emulated"}, "E"),
+    ("emulated", {"nic": wired(emulated=True)}, "D"),
     ("testbed", {"trial": raw(testbed="veth")}, "C"),
+    ("testbed", {"nic": wired(driver="virtio_net")}, "C"),
+    ("testbed", {"nic": topology(nics.part(nics.loopback()))}, "B"),
+    ("link", {"nic": wired(speed=None)}, "B"),
+    ("link", {"nic": wired(duplex="half")}, "D"),
+    ("link", {"nic": wired(), "line_share": 0.96}, "D"),
+    ("link", {"nic": wired(), "line_share": 3.0}, "B"),
+    ("same-machine", {"nic": wired()}, "B"),
     ("virtual-machine", {"facts": {"virtualization": "QEMU"}}, "C"),
     ("virtual-machine", {"cpu.virtual": True}, "C"),
     ("virtual-machine", {"cpu.virtual": None}, "B"),
@@ -156,6 +172,15 @@ def test_a_rule_fires(rule: str, changes: dict[str, Any], worst: str) -> None:
         ("contaminated", {"contaminated": 1}),
         ("governor", {"kind": "exact", "cpu.governor": "powersave"}),  # instructions do not depend on it
         ("steal", {"kind": "exact", "trial": {"steal_share": 0.5}}),
+        ("testbed", {"nic": wired()}),  # a NIC, and nothing else to say
+        ("testbed", {"kind": "emulated", "trial": raw(testbed="veth")}),
+        ("emulated", {"nic": wired(driver="virtio_net", emulated=True)}),  # `testbed` calls it paravirtual
+        ("link", {}),
+        ("link", {"nic": wired(), "line_share": 0.94}),
+        ("link", {"nic": wired(), "line_share": None}),  # of a latency, say
+        ("same-machine", {"nic": wired(tester=nics.TESTER)}),
+        # The generator is elsewhere: no cache line moves between two virtual CPUs for it.
+        ("shared-cpu", {"facts": {"virtualization": "QEMU"}, "nic": wired(tester=nics.TESTER)}),
     ],
 )
 def test_a_rule_is_silent(rule: str, changes: dict[str, Any]) -> None:
@@ -176,6 +201,25 @@ def test_the_worst_rule_decides_and_comes_first() -> None:
 def test_a_wide_interval_says_how_much_more_it_takes() -> None:
     (reason,) = grade(evidence(ratio=WIDE)).reasons
     assert reason.saw == "the interval is +-7 %; +-2 % needs about 29 more blocks"
+
+
+def test_an_emulated_part_is_an_e_whatever_its_machine_is() -> None:
+    seen = evidence(kind="emulated", facts={"virtualization": "QEMU"}, ratio=None, nic=wired(emulated=True))
+    assert grade(seen) == Grade(
+        "E", [Reason("emulated", "emulated machine and NIC: shows that it works, not how fast", "E")]
+    )
+
+
+def test_a_real_nic_with_the_tester_elsewhere_can_be_an_a() -> None:
+    assert grade(evidence(nic=wired(tester=nics.TESTER), line_share=0.5)).letter == "A"
+
+
+def test_siblings_are_looked_for_on_the_duts_machine_only() -> None:
+    given = {"generator": 2, "receive": 0, "application": 1, "receive_all": [0, 3]}
+    seen = {"trial": raw(cpus=given)}
+    assert evidence(nic=wired(), **seen).cpus() == {0, 2, 3}
+    assert evidence(nic=wired(tester=nics.TESTER), **seen).cpus() == {0, 3}
+    assert evidence(**seen).cpus() == {0, 2}  # veth: as before there were NICs
 
 
 def test_nothing_known_of_the_machine_is_never_a_pass() -> None:

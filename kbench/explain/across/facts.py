@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kbench.explain.across.result import Difference
+from kbench.explain.across.nics import differences_of_nics, other_testbed
+from kbench.explain.across.result import Difference, unlike
+from kbench.explain.answer import part_name
 from kbench.model import Kind
 from kbench.store import Run
 
@@ -16,9 +18,11 @@ MACHINE: dict[Kind, dict[str, tuple[Path, ...]]] = {
     "wall": {
         "host": (("hostname",), ("cpu", "model"), ("virtualization",)),
         "lab": (("qemu_version",), ("accel",)),
+        "remote": (("hostname",), ("cpu", "model"), ("virtualization",)),
     },
     "exact": {"lab": (("qemu_version",),)},
     "functional": {},
+    "emulated": {},
 }
 """Facts that make it another machine, by kind of figure and by whose facts they are. Instruction counts depend on
 QEMU, never on the host."""
@@ -63,8 +67,10 @@ def other_machine(base: Run, head: Run, kinds: Iterable[Kind]) -> list[str]:
                 was, is_ = (at(run.facts.get(part, {}), path) for run in (base, head))
                 if was != is_:
                     what = " ".join(path).replace("_", " ")
-                    found.append(f"another machine: the {part}'s {what} is {was} in BASE and {is_} in HEAD")
-    return list(dict.fromkeys(found))
+                    found.append(
+                        f"another machine: {part_name(part)}'s {what} is {was} in BASE and {is_} in HEAD"
+                    )
+    return list(dict.fromkeys(found + other_testbed(base, head)))
 
 
 def differences(base: Run, head: Run) -> list[Difference]:
@@ -74,15 +80,16 @@ def differences(base: Run, head: Run) -> list[Difference]:
         for cause, paths in CAUSES.items():
             for path in paths:
                 was, is_ = (at(run.facts[part], path) for run in (base, head))
-                found += _unlike(part, " ".join(path), was, is_, cause)
+                found += unlike(part, " ".join(path), was, is_, cause)
+    found += differences_of_nics(base, head)
     versions = [run.run.get("kbench_version") for run in (base, head)]
-    found += _unlike("kbench", "version", versions[0], versions[1], OTHER_KBENCH)
+    found += unlike("kbench", "version", versions[0], versions[1], OTHER_KBENCH)
     found += _of_sources(base.run.get("sources"), head.run.get("sources"))
     options = [
         {k: v for k, v in run.run.get("options", {}).items() if k not in OPTIONS_APART}
         for run in (base, head)
     ]
-    return found + _unlike("options", "", options[0], options[1], OTHER_OPTIONS)
+    return found + unlike("options", "", options[0], options[1], OTHER_OPTIONS)
 
 
 def same_sources(base: Run, head: Run) -> bool | None:
@@ -106,21 +113,4 @@ def _of_sources(was: Mapping[str, str] | None, is_: Mapping[str, str] | None) ->
         told = "recorded"
         return [Difference("sources", "", told if was else None, told if is_ else None, OTHER_SOURCES)]
     short = [{name: digest[:12] for name, digest in side.items()} for side in (was, is_)]
-    return _unlike("sources", "", short[0], short[1], OTHER_SOURCES)
-
-
-def _unlike(part: str, name: str, was: Any, is_: Any, cause: str) -> list[Difference]:
-    """Differences between two values; of two mappings, or one that only one run has, those of their entries."""
-    mappings = [side for side in (was, is_) if isinstance(side, Mapping)]
-    if mappings and all(side is None or isinstance(side, Mapping) for side in (was, is_)):
-        keys = sorted({key for side in mappings for key in side}, key=str)
-        return [
-            d
-            for key in keys
-            for d in _unlike(part, f"{name} {key}".strip(), (was or {}).get(key), (is_ or {}).get(key), cause)
-        ]
-    return [] if was == is_ else [Difference(part, name, _text(was), _text(is_), cause)]
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    return unlike("sources", "", short[0], short[1], OTHER_SOURCES)

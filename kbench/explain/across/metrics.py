@@ -79,6 +79,8 @@ class Figures:
 
     found: dict[tuple[Work, str, Metric], Figure]
     missing: dict[tuple[Work, str, Metric], str]
+    emulated: list[tuple[str, Work]]
+    """Datapaths with figures by an emulated clock, which are not among those found."""
 
 
 def figures(run: Run) -> Figures:
@@ -90,14 +92,21 @@ def figures(run: Run) -> Figures:
         trials.setdefault((trial.part, trial.case_id, trial.datapath), []).append(trial)
     told = findings(run)
     timed = {(f.part, f.case_id, at.datapath) for f in told for at in f.latencies if at.load == COMMON}
+    emulated: list[tuple[str, Work]] = []
     for comparison in compare(run):
         for row in comparison.rows:
+            if comparison.kind == "emulated":
+                emulated.append((row.datapath, _work(comparison)))
+                continue
             place = (comparison.part.name, comparison.case_id, row.datapath)
             mine = trials.get(place, [])
             found += _ranked(comparison, row, mine)
             if place not in timed:
                 found += _latency_of_max(comparison, row, mine)
+    no_measure = {part.name for part in run.parts if part.kind == "emulated"}
     for item in told:
+        if item.part in no_measure:
+            continue
         for bound in item.bounds:
             made = _bound(item, bound, trials.get((item.part, item.case_id, bound.datapath), []))
             if isinstance(made, Figure):
@@ -106,7 +115,7 @@ def figures(run: Run) -> Figures:
                 missing[made] = f"none of {bound.searches} searches gave a rate"
         found += _latencies(run, item, trials)
         found += _cpu_at_load(run, item, trials)
-    return Figures({figure.key: figure for figure in found}, missing)
+    return Figures({figure.key: figure for figure in found}, missing, emulated)
 
 
 def _work(comparison: Comparison) -> Work:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -74,6 +75,20 @@ class Difference:
         return f"{self.part} {self.what}: {self.base or 'unknown'} -> {self.head or 'unknown'}".replace(
             "  ", " "
         )
+
+
+def unlike(part: str, name: str, was: Any, is_: Any, cause: str) -> list[Difference]:
+    """Differences between two values; of two mappings, or one that only one run has, those of their entries."""
+    mappings = [side for side in (was, is_) if isinstance(side, Mapping)]
+    if mappings and all(side is None or isinstance(side, Mapping) for side in (was, is_)):
+        keys = sorted({key for side in mappings for key in side}, key=str)
+        return [
+            d
+            for key in keys
+            for d in unlike(part, f"{name} {key}".strip(), (was or {}).get(key), (is_ or {}).get(key), cause)
+        ]
+    before, after = (None if side is None else str(side) for side in (was, is_))
+    return [] if was == is_ else [Difference(part, name, before, after, cause)]
 
 
 @dataclass(frozen=True)

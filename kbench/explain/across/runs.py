@@ -14,6 +14,7 @@ from kbench.explain.across.metrics import Figures, figures
 from kbench.explain.across.ratios import FAMILY, level_of
 from kbench.explain.across.result import WORDS, AcrossResult, Change, Metric, Side, Work
 from kbench.explain.across.verdicts import change, named, other_grades, why_unlike
+from kbench.explain.answer import part_name
 from kbench.explain.table import plain
 from kbench.store import Run
 
@@ -24,6 +25,7 @@ DRIFT = (
 NO_SOURCES = (
     "A run does not tell which sources its datapaths were built of: it was made before kbench recorded that."
 )
+EMULATED = "emulated: figures by an emulated clock show that a datapath works, not how fast"
 Key = tuple[Work, str, Metric]
 
 ALIKE = 3
@@ -40,6 +42,8 @@ def compare_runs(base: Run, head: Run, force: bool = False) -> AcrossResult:
         raise UsageError(f"BASE and HEAD are the same run, {base.run_id}: the run before @latest is @-2")
     theirs, ours = figures(base), figures(head)
     common = [key for key in theirs.found if key in ours.found]
+    if not common and theirs.emulated and ours.emulated:
+        raise UsageError(f"runs {base.run_id} and {head.run_id} are not compared: {EMULATED}")
     if not common:
         raise UsageError(f"runs {base.run_id} and {head.run_id} have no figure in common")
     against = facts.other_machine(base, head, {work.kind for work, _, _ in common})
@@ -61,6 +65,11 @@ def compare_runs(base: Run, head: Run, force: bool = False) -> AcrossResult:
     result.same_sources = facts.same_sources(base, head)
     result.changes = changes
     result.unjudged = [f"{named(ours.found[key])}: {why}" for key, why in (unlike | limited).items()]
+    result.unjudged += [
+        f"{datapath} on {work}: {EMULATED}"
+        for datapath, work in ours.emulated
+        if (datapath, work) in theirs.emulated
+    ]
     result.only_base, result.only_head = _missing(theirs, ours), _missing(ours, theirs)
     result.caveats = _caveats(base, head, result)
     return result
@@ -90,7 +99,7 @@ def _other_kinds(theirs: Figures, ours: Figures) -> list[str]:
         was, is_ = (sorted(k for p, k in side if p == part) for side in kinds)
         if was != is_:
             found.append(
-                f"another kind of figures on the {part}: {', '.join(was)} in BASE, {', '.join(is_)} in HEAD"
+                f"another kind of figures on {part_name(part)}: {', '.join(was)} in BASE, {', '.join(is_)} in HEAD"
             )
     return found
 
@@ -114,7 +123,9 @@ def _caveats(base: Run, head: Run, result: AcrossResult) -> list[str]:
     if result.same_sources is None:
         found.append(NO_SOURCES)
     found += _all_alike(wall)
-    if wall and any(facts.at(run.facts.get("host", {}), ("virtualization",)) for run in (base, head)):
+    if wall and any(
+        facts.at(run.facts.get(c.part, {}), ("virtualization",)) for run in (base, head) for c in wall
+    ):
         found.append(DRIFT)
     single = [c for c in wall if c.ratio.blocks == 1 and c.metric in ("rate", "cpu")]
     if single:

@@ -17,8 +17,9 @@ from kbench.explain.compare import Comparison, Row, compare
 from kbench.explain.export.document import Document, clean, when
 from kbench.explain.export.results import Result, load_text, results
 from kbench.explain.findings import findings
+from kbench.explain.nic import topology
 from kbench.explain.stats import Estimate
-from kbench.model import Verification
+from kbench.model import Kind, Verification
 from kbench.store import Run
 
 BY_METHODS = {
@@ -26,6 +27,12 @@ BY_METHODS = {
     ("cpu-at-load", "dut_cpu"),
 }  # fmt: skip
 """Method and metric of the figures that have a test case of their own, besides those that are ranked."""
+
+FIGURES: dict[Kind, str] = {
+    "wall": "rate", "exact": "instructions per packet", "functional": "packet counts",
+    "emulated": "rate by an emulated clock",
+}  # fmt: skip
+"""What a part's figures are called in the names of test cases."""
 
 Verdict = Literal["passed", "failure", "error", "skipped"]
 
@@ -97,7 +104,7 @@ def _verified(part: str, proof: Verification) -> Case:
 def _figure(run: Run, c: Comparison, row: Row) -> Case:
     """A datapath's figure: skipped where nothing was tried, a failure where nothing that was tried counts."""
     load = "" if c.load_pps is None else f" at {load_text(c.load_pps)}"
-    what = {"wall": "rate", "exact": "instructions per packet", "functional": "packet counts"}[c.kind]
+    what = FIGURES[c.kind]
     if not c.ranks:
         what = "trials"
     made = Case(f"kbench.{c.part.name}.{c.case_id}", f"{row.datapath}: {what}, generator {c.generator}{load}")
@@ -115,7 +122,7 @@ def _figure(run: Run, c: Comparison, row: Row) -> Case:
         made.verdict, made.kind = "failure", "grade F"
         made.message = "; ".join(reason.saw for reason in row.grade.deciding)
     if row.figure is not None:
-        made.out.append(f"figure: {_text(row.figure, c.kind == 'wall')}")
+        made.out.append(f"figure: {_text(row.figure, c.timed)}")
     if c.ranks and c.kind != "functional":
         made.out.append(f"grade {row.grade.letter}: {row.grade.meaning}")
         made.out += [f"{reason.worst}: {reason.saw}" for reason in row.grade.reasons]
@@ -191,12 +198,21 @@ def _suite(run: Run, name: str, cases: list[Case]) -> ET.Element:
         ("run", run.run_id),
         ("label", run.run.get("label")),
         ("kbench_version", run.run.get("kbench_version")),
+        *_of_nics(run, name.removeprefix("kbench.")),
     ):
         if value is not None:
             ET.SubElement(properties, "property", name=key, value=clean(str(value)))
     for case in cases:
         made.append(_element(case))
     return made
+
+
+def _of_nics(run: Run, part: str) -> list[tuple[str, str | None]]:
+    """The ports of a part, and their drivers; nothing on veth."""
+    wired = next((topology(p) for p in run.parts if p.name == part), None)
+    if wired is None:
+        return []
+    return [("topology", wired.kind), ("ports", wired.pair), ("driver", ", ".join(wired.drivers) or None)]
 
 
 def _counts(cases: list[Case]) -> dict[str, str]:

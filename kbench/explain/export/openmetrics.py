@@ -21,6 +21,8 @@ LABELS = (
     "run", "part", "kind", "case", "function", "frame_bytes", "generator", "method", "datapath", "load",
 )  # fmt: skip
 """Labels of every result; a family may have one more, and `bound`: value, low or high."""
+OF_NICS = ("queues", "driver")
+"""Labels more in runs on NICs: of others they would be empty, which is the same as not there."""
 NS = 1e-9
 
 
@@ -102,7 +104,16 @@ def _labels(run: Run, result: Result) -> list[str]:
         run.run_id, result.part, result.kind, result.case_id, result.function, result.frame_bytes,
         result.generator, result.method, result.datapath, result.load,
     )  # fmt: skip
-    return [clean(str(value)) for value in values]
+    of_nics = (result.case.queues if result.case else 0, result.driver or "") if _on_nics(run) else ()
+    return [clean(str(value)) for value in (*values, *of_nics)]
+
+
+def _on_nics(run: Run) -> bool:
+    return any(part.nic for part in run.parts)
+
+
+def _names(run: Run) -> tuple[str, ...]:
+    return (*LABELS, *OF_NICS) if _on_nics(run) else LABELS
 
 
 def _figures(run: Run, found: list[Result]) -> Iterator[Metric]:
@@ -113,7 +124,7 @@ def _figures(run: Run, found: list[Result]) -> Iterator[Metric]:
         extra = [what.extra] if what.extra else []
         name = f"kbench_{what.name}_{what.unit}"
         made = families.setdefault(
-            name, GaugeMetricFamily(name, what.help, labels=[*LABELS, *extra, "bound"], unit=what.unit)
+            name, GaugeMetricFamily(name, what.help, labels=[*_names(run), *extra, "bound"], unit=what.unit)
         )
         labels = _labels(run, result) + ([what.extra_of(result.metric)] if what.extra else [])
         for bound in ("value", "low", "high"):
@@ -122,7 +133,7 @@ def _figures(run: Run, found: list[Result]) -> Iterator[Metric]:
                 made.add_metric([*labels, bound], value * what.scale)
     yield from families.values()
     grades = StateSetMetricFamily(
-        "kbench_grade", "How far a result can be trusted, A to F.", labels=[*LABELS, "metric"]
+        "kbench_grade", "How far a result can be trusted, A to F.", labels=[*_names(run), "metric"]
     )
     for result in found:
         if result.grade is not None:

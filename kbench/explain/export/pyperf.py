@@ -29,7 +29,8 @@ def document(run: Run) -> Document:
     left_out: dict[str, str] = {}
     for comparison in compare(run):
         if comparison.kind != "wall":
-            left_out[f"{comparison.part.name} ({comparison.kind})"] = "no seconds per packet"
+            why = "an emulated clock's seconds are none" if comparison.timed else "no seconds per packet"
+            left_out[f"{comparison.part.name} ({comparison.kind})"] = why
         elif not comparison.ranks:
             left_out[f"{comparison.case_id} on the {comparison.part.name}"] = "no trials of the maximum rate"
         else:

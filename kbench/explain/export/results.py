@@ -49,12 +49,14 @@ class Result:
     level: float | None = None
     """Confidence level of low and high. Without one, they are the smallest and largest value."""
     at_least: bool = False
-    """The generator may be what was measured: the value is a lower bound."""
+    """The generator, or the wire, may be what was measured: the value is a lower bound."""
     reference: str | None = None
     """Of a ratio: the datapath that it is to."""
     told_apart: bool | None = None
     grade: Grade | None = None
     verified: bool | None = None
+    driver: str | None = None
+    """Of the DUT's NICs; None on veth."""
     note: str | None = None
     """Why there is no value or no interval."""
 
@@ -96,8 +98,12 @@ def _work(c: Comparison, method: str, datapath: str, load_pps: float | None) -> 
     return Result(
         part=c.part.name, kind=c.kind, case_id=c.case_id, function=c.function, frame_bytes=c.frame_bytes,
         case=c.case, generator=c.generator, method=method, datapath=datapath, metric="", unit="",
-        load=load_text(load_pps), load_pps=load_pps,
+        load=load_text(load_pps), load_pps=load_pps, driver=_driver(c),
     )  # fmt: skip
+
+
+def _driver(c: Comparison) -> str | None:
+    return ",".join(c.topology.drivers) or None if c.topology is not None else None
 
 
 def _compared(c: Comparison, timed: bool) -> Iterator[Result]:
@@ -122,9 +128,8 @@ def _compared(c: Comparison, timed: bool) -> Iterator[Result]:
 
 
 def _ranked(c: Comparison, row: Row, work: Result) -> Iterator[Result]:
-    figure, unit = ("rate", PPS) if c.kind == "wall" else ("instructions", INSTRUCTIONS)
-    at_least = bool(row.generator_limited)
-    yield replace(work.of(figure, unit, row.figure, row.missing), at_least=at_least)
+    figure, unit = ("rate", PPS) if c.timed else ("instructions", INSTRUCTIONS)
+    yield replace(work.of(figure, unit, row.figure, row.missing), at_least=row.at_least)
     if row.datapath != c.reference and row.ratio is not None:
         yield replace(
             work.of(f"{figure}_ratio", RATIO, row.ratio), reference=c.reference, told_apart=row.told_apart

@@ -13,6 +13,7 @@ from kbench.explain.compare import handled_pps
 from kbench.explain.comparison import CPU_STATES, PERCENTS
 from kbench.explain.export.document import Table
 from kbench.explain.export.results import Result, results
+from kbench.explain.nic import topology
 from kbench.explain.stats import percentile_ns
 from kbench.model import Case, Trial
 from kbench.store import Run
@@ -23,7 +24,7 @@ TEXT, WHOLE, NUMBER, YES_NO = "string", "Int64", "Float64", "boolean"
 
 CASE_COLUMNS = {
     "rules": WHOLE, "shape": TEXT, "routes": WHOLE, "flows": WHOLE, "match_share": NUMBER,
-    "rules_file": TEXT, "routes_file": TEXT, "seed": WHOLE,
+    "rules_file": TEXT, "routes_file": TEXT, "seed": WHOLE, "queues": WHOLE,
 }  # fmt: skip
 """Fields of the case; `function` and `frame_bytes` are in every record."""
 
@@ -99,6 +100,8 @@ def _trials(run: Run) -> Columns:
     made["handled_pps"] = (NUMBER, [handled_pps(t) for t in trials])
     made["loss_ratio"] = (NUMBER, [t.counters.loss_ratio for t in trials])
     made |= {name: (WHOLE, [pick(t) for t in trials]) for name, pick in COUNTED.items()}
+    drivers = _drivers(run)
+    made["driver"] = (TEXT, [drivers.get(t.part) for t in trials])
     for prefix, counts in (
         ("dropped", [t.counters.dropped for t in trials]),
         ("lost_by", [t.counters.lost_by for t in trials]),
@@ -119,6 +122,12 @@ def _trials(run: Run) -> Columns:
     return made
 
 
+def _drivers(run: Run) -> dict[str, str | None]:
+    """Part -> drivers of its DUT's NICs; None on veth."""
+    wired = {part.name: topology(part) for part in run.parts}
+    return {name: ",".join(found.drivers) or None if found else None for name, found in wired.items()}
+
+
 FIGURE = {
     "generator": TEXT, "datapath": TEXT, "method": TEXT, "metric": TEXT, "load": TEXT, "load_pps": NUMBER,
     "unit": TEXT, "value": NUMBER, "low": NUMBER, "high": NUMBER, "level": NUMBER, "n": WHOLE, "counted": TEXT,
@@ -133,5 +142,5 @@ def _results(run: Run) -> Columns:
     made["grade"] = (TEXT, [result.grade.letter if result.grade else None for result in found])
     why = ["; ".join(r.saw for r in result.grade.deciding) if result.grade else None for result in found]
     made["grade_reasons"] = (TEXT, [text or None for text in why])
-    made |= _fields(found, {"verified": YES_NO, "note": TEXT})
+    made |= _fields(found, {"verified": YES_NO, "note": TEXT, "driver": TEXT})
     return made

@@ -19,7 +19,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-Topic = Literal["throughput", "loss", "latency", "cpu", "ledger"]
+Topic = Literal["ports", "throughput", "loss", "latency", "cpu", "ledger"]
 LineStyle = str | tuple[float, tuple[float, ...]]
 
 WIDTH_IN = 6.2
@@ -31,6 +31,7 @@ PNG_DPI = 200
 STYLES: dict[str, tuple[str, str, LineStyle]] = {
     "netfilter": ("#d55e00", "s", (0, (1, 1.2))),
     "xdp": ("#0080c8", "o", "-"),
+    "xdp_generic": ("#5b6bbf", "H", (0, (3, 1, 1, 1))),
     "af_packet": ("#009e73", "^", (0, (6, 1.5, 1, 1.5))),
     "kernel": ("#808080", "D", (0, (4, 1.5))),
     "tc": ("#d18f00", "v", (0, (9, 2))),

@@ -96,7 +96,7 @@ def dut_time(name: str, comparison: Comparison) -> Chart | None:
     rows = [_Dots(r.datapath, r.dut_ns, r.dut_by_round) for r in comparison.rows if r.dut_ns is not None]
     return _per_packet(
         name, "CPU time per packet", "DUT CPU ns per packet, generator subtracted",
-        rows if comparison.kind == "wall" else [], _ns,
+        rows if comparison.timed else [], _ns,
         f"Large mark: median over trials; {interval_note(row.figure for row in rows)}; small marks: single trials.",
     )  # fmt: skip
 
@@ -176,7 +176,7 @@ class _Bar:
 def states(name: str, comparison: Comparison) -> Chart | None:
     """Where each CPU's time went while a datapath was measured."""
     rows = [r for r in comparison.rows if r.cpus]
-    if comparison.kind != "wall" or not rows:
+    if not comparison.timed or not rows:
         return None
     most = MOST_BARS // len(rows) if sum(len(r.cpus) for r in rows) > MOST_BARS else None
     bars = [bar for row in rows for bar in _bars(row, most)]

@@ -24,7 +24,7 @@ STEP = 0.006
 def distribution(name: str, comparison: Comparison) -> Chart | None:
     """Latency distribution with a logarithmic tail: each step up is a tenth of the packets."""
     rows = [(r.datapath, r.latency) for r in comparison.rows if r.latency is not None]
-    if comparison.kind != "wall" or not rows:
+    if not comparison.timed or not rows:
         return None
     curves = {datapath: _curve(quick.histogram) for datapath, quick in rows}
     top = max(curve[-1][1] for curve in curves.values())

@@ -34,14 +34,14 @@ def rates(name: str, comparison: Comparison) -> Chart | None:
     rows = [(r, r.figure) for r in comparison.rows if r.figure is not None]
     ceiling = comparison.ceiling
     many = too_many([len(row.by_round) for row, _ in rows])
-    if comparison.kind != "wall" or not rows:
+    if not comparison.timed or not rows:
         return None
 
     def plot(axes: Axes) -> None:
         for y, (row, figure) in enumerate(rows):
             far = {outlier.round for outlier in row.outliers}
             singles(axes, y, row.datapath, row.by_round, many, far)
-            limited = f"{AT_LEAST} " if row.generator_limited else ""
+            limited = f"{AT_LEAST} " if row.at_least else ""
             middle(axes, y, row.datapath, figure, f"{limited}{rate(figure.value)}")
         row_axis(axes, [label(row.datapath) for row, _ in rows])
         most = max(max(*row.by_round.values(), figure.high or figure.value) for row, figure in rows)
@@ -53,7 +53,7 @@ def rates(name: str, comparison: Comparison) -> Chart | None:
         axes.set_xlabel("packets per second")
 
     told = "; ".join(
-        f"{r.datapath} {'at least ' if r.generator_limited else ''}{rate(figure.value)}{spoken(figure, rate)}"
+        f"{r.datapath} {'at least ' if r.at_least else ''}{rate(figure.value)}{spoken(figure, rate)}"
         for r, figure in rows
     )
     note = f"Large mark: median; {interval_note(figure for _, figure in rows)}; small marks: single rounds."
@@ -63,6 +63,10 @@ def rates(name: str, comparison: Comparison) -> Chart | None:
         note += f" {AGGREGATED}"
     if any(r.generator_limited for r, _ in rows):
         note += f" {AT_LEAST}: limited by the generator."
+    if any(r.line_limited for r, _ in rows):
+        note += f" {AT_LEAST}: at line rate, which is the wire's limit."
+    if not comparison.claims:
+        note += " By an emulated clock: no measure of speed."
     if ceiling is not None:
         told += f"; the generator alone {rate(ceiling.value)}"
         note += " Dashed line: what the generator alone can offer."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The charts across cases: how rate or instructions change with frame size, rules, routes or flows."""
+"""The charts across cases: how rate or instructions change with frame size, rules, routes, flows or queues."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
-from kbench.explain.answer import number, rate, share
+from kbench.explain.answer import number, part_name, rate, share
 from kbench.explain.comparison import Comparison, Row
 from kbench.explain.figures.base import Chart, ink, style
 from kbench.explain.figures.marks import (
@@ -41,6 +41,7 @@ WORDS = {
     "rules": ("number of rules", "rules (log scale)"),
     "routes": ("number of routes", "routes (log scale)"),
     "flows": ("number of flows", "flows (log scale)"),
+    "queues": ("number of queues", "receive queues, each on a CPU of its own"),
 }
 """Fields of a case that are swept -> in a title, on the axis."""
 MOST_FAMILIES = 4
@@ -102,6 +103,8 @@ def _applies(dimension: str, case: Case) -> bool:
     """Whether the field says something about this case."""
     if dimension == "rules":
         return case.function == "filter" and not case.rules_file
+    if dimension == "queues":
+        return case.queues > 0
     if dimension == "routes":
         return case.function != "drop" and not case.routes_file
     return True
@@ -128,20 +131,29 @@ def _chart(name: str, family: _Family, untold: int) -> Chart:
     words = number if exact else rate
     labels = [label(line.datapath, lines=2) for line in lines]
     values = list(family.by_value)
-    # Moved aside a little, so that datapaths do not hide each other, nor a median its rounds.
-    step = (values[-1] / max(values[0], 1)) ** 0.006
+    scaled = family.dimension == "queues"
+    # The ideal is a straight line only where both axes are linear, or both logarithmic.
+    linear = scaled and not _far_apart(lines)
+    ideal = scaled and family.first.claims
     many = too_many([sum(len(row.by_round) for _, row in line.rows if row) for line in lines])
 
     def plot(axes: Axes) -> None:
         for n, (line, text) in enumerate(zip(lines, labels, strict=True)):
-            _draw(axes, line, text, step ** (n - (len(lines) - 1) / 2), step**3, many)
-        axes.set_xscale("log" if values[0] > 0 else "symlog", **({} if values[0] > 0 else {"linthresh": 1}))
-        ticks = thinned([v for v in values if v > 0], True, lambda v: len(f"{v:,.0f}"))
+            if ideal:
+                _ideal(axes, line)
+            _draw(axes, line, text, _Aside(values, n - (len(lines) - 1) / 2, linear), many)
+        if linear:
+            axes.set_xlim(values[0] - 0.06 * (values[-1] - values[0]), None)
+        else:
+            axes.set_xscale(
+                "log" if values[0] > 0 else "symlog", **({} if values[0] > 0 else {"linthresh": 1})
+            )
+        ticks = thinned([v for v in values if v > 0], not linear, lambda v: len(f"{v:,.0f}"))
         axes.xaxis.set_major_locator(FixedLocator([*(v for v in values if v <= 0), *ticks]))
         axes.xaxis.set_minor_locator(FixedLocator(values) if len(values) <= MOST_TICKS else NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel(WORDS[family.dimension][1])
+        axes.set_xlabel(f"{WORDS[family.dimension][1]}{' (log scale)' if scaled and not linear else ''}")
         _value_axis(axes, lines, exact)
         axes.grid(linewidth=0.6)
         legend(axes)
@@ -154,6 +166,10 @@ def _chart(name: str, family: _Family, untold: int) -> Chart:
         "Lines: medians; whiskers: the smallest and largest count; small marks: single rounds."
         if exact else f"Lines: medians; {intervals}; small marks: single rounds."
     )  # fmt: skip
+    if ideal:
+        note += " Thin dotted: the rate of the fewest queues times as many, which is ideal scaling."
+    if not family.first.claims:
+        note += " By an emulated clock: no measure of speed."
     if many:
         note += f" {BANDED}"
     if untold > 0:
@@ -167,16 +183,47 @@ def _chart(name: str, family: _Family, untold: int) -> Chart:
     )  # fmt: skip
 
 
-def _draw(axes: Axes, line: _Line, text: str, beside: float, further: float, many: bool) -> None:
-    """Medians with whiskers, at `beside` times the values, rounds `further` times that; a gap where none is."""
+@dataclass(frozen=True)
+class _Aside:
+    """Moves marks aside a little, so that datapaths do not hide each other, nor a median its rounds."""
+
+    values: Sequence[int]
+    number: float
+    linear: bool
+
+    def __call__(self, value: float, more: float = 0.0) -> float:
+        """Where a value's mark stands; `more` steps further for its rounds."""
+        by = self.number + more
+        if self.linear:
+            return value + by * 0.006 * (self.values[-1] - self.values[0])
+        return float(value * (self.values[-1] / max(self.values[0], 1)) ** (0.006 * by))
+
+
+def _ideal(axes: Axes, line: _Line) -> None:
+    """From the fewest queues on, as if each further one carried as much."""
+    first = next(((value, row.figure.value) for value, row in line.rows if row and row.figure), None)
+    if first is not None:
+        xs = [value for value, _ in line.rows if value >= first[0]]
+        axes.plot(
+            xs, [first[1] * x / first[0] for x in xs], color=style(line.datapath)[0], linestyle=(0, (1, 2)),
+            linewidth=1, zorder=2,
+        )  # fmt: skip
+
+
+def _draw(axes: Axes, line: _Line, text: str, aside: _Aside, many: bool) -> None:
+    """Medians with whiskers, and their rounds further aside; a gap where none is."""
     colour, marker, dashes = style(line.datapath)
     few = len(line.rows) <= MOST_TICKS
-    xs = [value * beside for value, _ in line.rows]
+    xs = [aside(value) for value, _ in line.rows]
     known = [(x, row) for x, (_, row) in zip(xs, line.rows, strict=True) if row is not None]
     scatter(
         axes,
         line.datapath,
-        [(x if many else x * further, list(row.by_round.values())) for x, row in known],
+        [
+            (aside(value, 0.0 if many else 3.0), list(row.by_round.values()))
+            for value, row in line.rows
+            if row is not None
+        ],
         many,
     )
     medians = [row.figure.value if row and row.figure else math.nan for _, row in line.rows]
@@ -195,9 +242,18 @@ def _draw(axes: Axes, line: _Line, text: str, beside: float, further: float, man
         axes.plot(at, ends, color=ink(), linewidth=1, marker="_", markersize=7, markeredgewidth=1, zorder=5)
 
 
+def _medians(lines: Sequence[_Line]) -> list[float]:
+    return [row.figure.value for line in lines for _, row in line.rows if row and row.figure]
+
+
+def _far_apart(lines: Sequence[_Line]) -> bool:
+    """Whether the medians need a logarithmic axis."""
+    medians = _medians(lines)
+    return max(medians) >= LOG_FROM * min(medians)
+
+
 def _value_axis(axes: Axes, lines: Sequence[_Line], exact: bool) -> None:
-    medians = [row.figure.value for line in lines for _, row in line.rows if row and row.figure]
-    log = max(medians) >= LOG_FROM * min(medians)
+    medians, log = _medians(lines), _far_apart(lines)
     unit = "guest instructions per packet" if exact else "packets per second"
     if log:
         axes.set_yscale("log")
@@ -218,8 +274,11 @@ def _fixed(family: _Family) -> str:
     comparison, dimension = family.first, family.dimension
     case = comparison.case
     assert case is not None
-    where = "on the host" if comparison.part.name == "host" else "in the lab"
+    name = comparison.part.name
+    where = "in the lab" if name == "lab" else f"on {part_name(name)}"
     words = [f"{case.function} {where}"]
+    if comparison.topology is not None:
+        words.append(comparison.topology.pair)
     if case.function == "filter" and dimension == "rules":
         words.append(f"shape {case.shape}")
     elif case.function == "filter":
@@ -236,6 +295,8 @@ def _fixed(family: _Family) -> str:
         words.append(f"{share(case.match_share)} matching")
     if case.seed != 1:
         words.append(f"seed {case.seed}")
+    if dimension != "queues" and case.queues:
+        words.append(_count(case.queues, "queue"))
     if comparison.load_pps is not None:
         words.append(f"at {rate(comparison.load_pps)} offered")
     return ", ".join(words)

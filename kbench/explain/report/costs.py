@@ -10,6 +10,7 @@ from kbench.explain.answer import join, number, share
 from kbench.explain.comparison import Row
 from kbench.explain.grade import MEANING, Letter
 from kbench.explain.notes import Result, graded, lost_at, reasons
+from kbench.explain.report import ports, queues
 from kbench.explain.report.tables import (
     Cell,
     Head,
@@ -43,7 +44,7 @@ def _cpu(id_: str, work: Work) -> Sub:
     tables: list[Table] = []
     notes: list[str] = []
     measured = [row for row in made.rows if row.figure is not None]
-    if made.kind == "wall" and made.ranks and measured:
+    if made.timed and made.ranks and measured:
         tables.append(_per_packet(work, measured))
     found = work.methods.found
     at_load = sheets.cpu(found.cpu) if found is not None else None
@@ -53,9 +54,10 @@ def _cpu(id_: str, work: Work) -> Sub:
             tables.append(table)
         elif sheet is not None:
             notes += [typeset(note) for note in sheet.notes]
+    spread, told = queues.spread(work)
     everyone = [row.datapath for row in made.rows]
     lacking = sheets.grouped(((f"no stages: {why}", name) for name, why in work.unsampled.items()), everyone)
-    return Sub(id_, work.title, made.kind, work.about("cpu"), tables, [*notes, *lacking])
+    return Sub(id_, work.title, made.kind, work.about("cpu"), [*tables, *spread], [*notes, *told, *lacking])
 
 
 def _per_packet(work: Work, rows: Sequence[Row]) -> Table:
@@ -97,7 +99,8 @@ def ledger(works: Sequence[Work]) -> Topic:
 def _ledger(id_: str, work: Work) -> Sub:
     rows = [row for row in work.comparison.rows if row.ledger.trials]
     tables = [_balance(work, rows)] if rows else []
-    notes = []
+    moved, folded, notes = ports.counters(work)
+    tables += moved
     for lost in lost_at((row.datapath, row.ledger) for row in rows):
         whose = ", ".join(f"{name} {count:,}" for name, count in lost.by_datapath.items())
         notes.append(f"Lost at {_words(lost.place)} ({whose}): {lost.meaning}")
@@ -106,7 +109,7 @@ def _ledger(id_: str, work: Work) -> Sub:
             notes.append(
                 f"Not counted in any figure: {row.datapath}, {count} trial{'s'[: count > 1]}: {problem}."
             )
-    return Sub(id_, work.title, work.comparison.kind, work.about("ledger"), tables, notes)
+    return Sub(id_, work.title, work.comparison.kind, work.about("ledger"), tables, notes, folded)
 
 
 def _balance(work: Work, rows: Sequence[Row]) -> Table:
@@ -151,7 +154,7 @@ def _grades(id_: str, work: Work) -> Sub:
     groups: list[tuple[str, list[Result]]] = []
     made = work.comparison
     if made.ranks and made.kind != "functional":
-        groups.append(("Rates" if made.kind == "wall" else "Instructions", graded(made)))
+        groups.append(("Rates" if made.timed else "Instructions", graded(made)))
     groups += [(sheet.title, sheet.grades) for sheet in work.methods.sheets]
     decided = _merged(
         (result.grade.letter, _because(result), title, result.name)

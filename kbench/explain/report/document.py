@@ -10,7 +10,7 @@ from kbench.explain.answer import Answer, answer, case_title, join, missing, not
 from kbench.explain.comparison import Comparison
 from kbench.explain.figures.base import Chart
 from kbench.explain.losing import losing
-from kbench.explain.report import costs, topics
+from kbench.explain.report import costs, ports, topics
 from kbench.explain.report.glossary import GLOSSARY
 from kbench.explain.report.machine import Machine, machines
 from kbench.explain.report.tables import (
@@ -98,7 +98,9 @@ def document(runs: Sequence[Run]) -> Document:
     done = works(runs)
     across = sweeps(done)
     said = [_said(work) for work in done]
+    wired = ports.about(done)
     parts = [
+        *([wired] if wired.subs else []),
         topics.throughput(done, across), topics.loss(done), topics.latency(done), costs.cpu(done), costs.ledger(done),
     ]  # fmt: skip
     graded = costs.grades(done)
@@ -134,6 +136,7 @@ def _title(runs: Sequence[Run]) -> str:
 def charts(done: Sequence[Work], across: Sequence[Sweep]) -> list[Chart]:
     """Every chart of a report, in the order of its sections."""
     return [
+        *ports.pictures(done),
         *(chart for sweep in across for chart in sweep.charts),
         *(chart for work in done for chart in work.charts),
     ]
@@ -186,6 +189,8 @@ def _ranking(work: Work) -> Table | None:
     ranked = [row for row in made.rows if row.figure is not None]
     if made.kind == "functional" or not ranked:
         return None
+    if not made.claims:
+        return _unranked(work)
     above = {one.datapath: one for one in losing(work.methods.found)}
     wall = made.kind == "wall"
     heads = [
@@ -210,6 +215,28 @@ def _ranking(work: Work) -> Table | None:
     if any(row.told_apart is False for row in ranked):
         notes.append("~ not told apart from the reference.")
     return Table(f"Ranking: {work.short}", heads, rows, notes)
+
+
+def _unranked(work: Work) -> Table:
+    """Figures by an emulated clock, as they were planned."""
+    made = work.comparison
+    unit, _ = made.unit
+    heads = [
+        Head("datapath", number=False), Head(f"{unit}, emulated clock"), Head("verified", number=False),
+        Head("grade"),
+    ]  # fmt: skip
+    rows = []
+    for row in made.rows:
+        if row.figure is None:
+            rows.append(topics.missing_row(row, len(heads)))
+            continue
+        proof = row.verification
+        verified = "no" if proof is None else f"{proof.packets} packets" if proof.passed else "differs"
+        rows.append([
+            datapath_cell(row.datapath), topics.figure(row, made), Cell(verified), grade_cell(row.grade.letter),
+        ])  # fmt: skip
+    note = "In the order of the plan: an emulated clock says nothing of speed, so nothing is ranked."
+    return Table(f"What works: {work.short}", heads, rows, [note])
 
 
 def _bounds(work: Work) -> Table | None:
@@ -253,7 +280,8 @@ def _compared(done: Sequence[Work], several: bool) -> Table:
 
 
 def _where(made: Comparison) -> str:
-    return f"{made.part.name}, Linux {made.part.kernel}" if made.part.kernel else made.part.name
+    name = f"{made.part.name}, Linux {made.part.kernel}" if made.part.kernel else made.part.name
+    return f"{name}, {made.topology.pair}" if made.topology is not None else name
 
 
 def _proofs(run: Run, name: str) -> list[str]:

@@ -44,6 +44,11 @@ GLOSSARY: list[tuple[str, str, str]] = [
         "Device under test: the namespace, host or virtual machine whose datapath is measured.",
         "RFC 2285, 3.1.1; RFC 2544, 6",
     ),
+    (
+        "emulated",
+        "By the clock of an emulated machine with emulated NICs: it shows that a datapath works there, never how fast.",
+        "",
+    ),
     ("exact", "Counted in guest instructions under emulation: it repeats within 0.1 %, but is not time.", ""),
     (
         "frame loss rate",
@@ -64,11 +69,21 @@ GLOSSARY: list[tuple[str, str, str]] = [
     ),
     ("grade", "How far a result can be trusted, from A to F: the worst that any rule leaves it.", ""),
     (
+        "hairpin",
+        "One port of the DUT, cabled to one of the tester: packets go back out of the port they came in by.",
+        "",
+    ),
+    (
         "latency",
         "Time from the generator's stamp in a packet to its arrival at the sink.",
         "RFC 1242, 3.8; RFC 8219, 7.2",
     ),
     ("ledger", "The account of a trial's packets: offered = forwarded + dropped + lost.", ""),
+    (
+        "line rate",
+        "The most frames a link carries: its speed over frame size and 20 bytes of preamble and gap.",
+        "RFC 2544, 20",
+    ),
     (
         "load",
         "Packets per second that are offered, or the most that the generator can offer.",
@@ -101,13 +116,19 @@ GLOSSARY: list[tuple[str, str, str]] = [
     ),
     ("percentile", "p99 is the latency that 99 of 100 packets stayed below.", "RFC 8219, 7.2"),
     (
+        "queue",
+        "A NIC's receive queue. Each has an interrupt, and here a CPU of its own; a hash spreads flows over them.",
+        "kernel: scaling.rst",
+    ),
+    (
         "round",
         "One trial of each datapath in turn; ratios are taken within rounds, so that slow drift cancels.",
         "",
     ),
     ("sink", "Where forwarded packets arrive, are counted and dropped.", ""),
     ("steal", "Time that a hypervisor gave to others while a virtual CPU wanted to run.", ""),
-    ("testbed", "Ports and CPUs to measure on; here virtual Ethernet pairs between namespaces.", ""),
+    ("testbed", "Ports and CPUs to measure on: NICs and their cables, or virtual Ethernet pairs (veth).", ""),
+    ("tester", "What offers load and counts what comes back: generator and sink.", "RFC 2544, 6"),
     ("throughput", "The highest load at which no frame is lost.", "RFC 1242, 3.17; RFC 2544, 26.1"),
     ("trial", "One offered load for one duration on one datapath.", "RFC 2544, 23, 24"),
     (

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from kbench.explain.answer import part_name
 from kbench.explain.report.tables import Cell, Head, Table
 from kbench.store import Run
 
+ELSEWHERE = ("nics", "nic_profile")
+"""Facts that have a section of their own, "Ports and cable"."""
 HEADS = (Head("name", number=False), Head("value", number=False))
 
 
@@ -46,13 +49,21 @@ def machine(run: Run, name: str, id_: str) -> Machine:
     given = {"kbench version": run.run.get("kbench_version"), **run.run.get("options", {})}
     settings = Table(f"Settings of the run{about}", HEADS, rows(flatten(given, nothing="not given")))
     facts = [
-        (part, f"facts-{id_}-{number}", Table(f"Facts of the {part}{about}", HEADS, rows(flatten(found))))
+        (
+            part,
+            f"facts-{id_}-{number}",
+            Table(f"Facts of {part_name(part)}{about}", HEADS, rows(flatten(_here(found)))),
+        )
         for number, (part, found) in enumerate(run.facts.items(), 1)
     ]
     return Machine(
         name, id_, str(run.run.get("plan", {}).get("why") or ""),
         [(part.name, part.kind, part.reason) for part in run.parts], settings, facts, command(run.run), str(run.path),
     )  # fmt: skip
+
+
+def _here(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name not in ELSEWHERE}
 
 
 def rows(pairs: Sequence[tuple[str, str]]) -> list[list[Cell]]:

@@ -11,6 +11,8 @@ from kbench.explain.answer import number, place, rate, share, time_ns
 from kbench.explain.comparison import PERCENTS, Comparison, Latency, Row
 from kbench.explain.figures.base import Chart
 from kbench.explain.notes import remarks
+from kbench.explain.ports import latency_clocks
+from kbench.explain.report.queues import scaling
 from kbench.explain.report.tables import (
     Cell,
     Head,
@@ -38,9 +40,11 @@ class Sub:
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
     notes: Sequence[str] = ()
+    folded: Sequence[Table] = ()
+    """Tables that open on demand."""
 
     def __bool__(self) -> bool:
-        return bool(self.charts or self.tables or self.notes)
+        return bool(self.charts or self.tables or self.notes or self.folded)
 
 
 @dataclass(frozen=True)
@@ -105,32 +109,32 @@ def _put(sheet: Sheet | None, work: Work, tables: list[Table], notes: list[str])
 
 def _rates(work: Work) -> Table:
     made = work.comparison
-    wall = made.kind == "wall"
+    unit, scale = made.unit
     heads = [
-        Head("datapath", number=False), Head("rate, Mpps" if wall else "instructions/packet"),
-        Head(f"× {made.reference}"), Head("least"), Head("most"), Head("lost"), Head("trials"), Head("grade"),
+        Head("datapath", number=False), Head(f"rate, {unit}" if made.timed else "instructions/packet"),
+        *([Head(f"× {made.reference}")] if made.claims else []), Head("least"), Head("most"), Head("lost"),
+        Head("trials"), Head("grade"),
     ]  # fmt: skip
     rows = []
     for row in made.rows:
         if row.missing:
             rows.append(missing_row(row, len(heads)))
             continue
-        rounds = [value / (1e6 if wall else 1) for value in row.by_round.values()]
+        rounds = [value / (scale if made.timed else 1) for value in row.by_round.values()]
         trials = f"{row.valid} of {row.valid + row.invalid_scored}" if row.invalid_scored else str(row.valid)
         rows.append([
-            datapath_cell(row.datapath), figure(row, made), ratio_of(row, made), number_cell(number(min(rounds))),
+            datapath_cell(row.datapath), figure(row, made), *([ratio_of(row, made)] if made.claims else []),
+            number_cell(number(min(rounds))),
             number_cell(number(max(rounds))), number_cell(share(row.loss_share), row.loss_share),
             number_cell(trials, row.valid), grade_cell(row.grade.letter if row.figure else None),
         ])  # fmt: skip
-    return Table(
-        f"Rates: {work.short}" if wall else f"Instructions: {work.short}", heads, rows, _rate_notes(made)
-    )
+    return Table(f"{'Rates' if made.timed else 'Instructions'}: {work.short}", heads, rows, _rate_notes(made))
 
 
 def figure(row: Row, made: Comparison) -> Cell:
     """The ranked figure with its interval."""
-    if made.kind == "wall":
-        return number_cell(figure_cell(row, 1e6), row.figure.value if row.figure else None)
+    if made.timed:
+        return number_cell(figure_cell(row, made.unit[1]), row.figure.value if row.figure else None)
     return number_cell(number(row.figure.value) if row.figure else "-")
 
 
@@ -148,12 +152,14 @@ def missing_row(row: Row, width: int) -> list[Cell]:
 
 def _rate_notes(made: Comparison) -> list[str]:
     blocks = max((r.blocks for r in made.rows), default=0)
-    if made.kind == "wall":
+    if made.timed:
         kind = "" if blocks > 1 else "bootstrap "
         notes = [
-            f"Medians; in brackets their 95 % {kind}interval. Ratios are medians over paired rounds."
+            f"Medians; in brackets their 95 % {kind}interval."
+            + (" Ratios are medians over paired rounds." if made.claims else "")
             + (f" Intervals are over {blocks} blocks: topologies built anew." if blocks > 1 else "")
         ]
+        notes += [] if made.claims else ["By an emulated clock: no measure of speed, and not ranked."]
     else:
         notes = ["Medians; in brackets the smallest and largest. Least and most: of a round."]
     lacking = next((r.figure.reason for r in made.rows if r.figure and r.figure.low is None), None)
@@ -166,12 +172,13 @@ def _rate_notes(made: Comparison) -> list[str]:
 
 def _sweep(sweep: Sweep) -> Sub:
     """All cases of a part in one table, and the charts across them."""
-    kind = sweep.works[0].comparison.kind
-    wall = kind == "wall"
+    first = sweep.works[0].comparison
+    claims, queues = first.claims, any(w.comparison.case and w.comparison.case.queues for w in sweep.works)
     heads = [
         Head("datapath", number=False), Head("function", number=False), Head("frame bytes"), Head("rules"),
-        Head("routes"), Head("flows"), Head("rate, Mpps" if wall else "instructions/packet"), Head("ratio"),
-        Head("grade"),
+        Head("routes"), Head("flows"), *([Head("queues")] if queues else []),
+        Head(f"rate, {first.unit[0]}" if first.timed else "instructions/packet"),
+        *([Head("ratio")] if claims else []), Head("grade"),
     ]  # fmt: skip
     rows = []
     for work in sweep.works:
@@ -183,16 +190,22 @@ def _sweep(sweep: Sweep) -> Sub:
             [
                 datapath_cell(row.datapath), Cell(case.function), count_cell(case.frame_bytes),
                 Cell(rules, case.rules), Cell(routes, case.routes), count_cell(case.flows),
-                figure(row, made), ratio_of(row, made), grade_cell(row.grade.letter),
+                *([count_cell(case.queues)] if queues else []),
+                figure(row, made), *([ratio_of(row, made)] if claims else []), grade_cell(row.grade.letter),
             ]
             for row in made.rows if row.figure is not None
         ]  # fmt: skip
-    where = place(sweep.works[0].comparison)
+    where = place(first)
     name = f"{sweep.run_name}: {where}" if sweep.run_name else where
     table = Table(
-        f"All cases: {name}", heads, rows, ["Ratios are to the reference datapath of the same case."]
+        f"All cases: {name}",
+        heads,
+        rows,
+        ["Ratios are to the reference datapath of the same case."] if claims else [],
     )
-    return Sub(f"throughput-{sweep.prefix}", f"{name}: all cases", kind, sweep.charts, [table])
+    return Sub(
+        f"throughput-{sweep.prefix}", f"{name}: all cases", first.kind, sweep.charts, [table, *scaling(sweep)]
+    )
 
 
 def loss(works: Sequence[Work]) -> Topic:
@@ -236,6 +249,8 @@ def _latency(id_: str, work: Work) -> Sub:
         _put(sheets.latency(found.latencies), work, tables, notes)
     elif any(row.latency for row in work.comparison.rows):
         tables.append(_percentiles(work))
+    if tables:
+        notes += latency_clocks(work.run, work.comparison.part.name)
     return Sub(id_, work.title, work.comparison.kind, work.about("latency"), tables, notes)
 
 
