@@ -2,7 +2,8 @@
 """A machine behind ssh as a Host: kb-agent is copied there and spoken to through the connection.
 
 Nothing is installed: one directory below /tmp holds the programs while the connection lasts. When the connection ends,
-whatever the reason, the agent there ends with all that it started.
+whatever the reason, the agent there ends with all that it started; also when it has heard nothing for a minute, as an
+ssh server may take hours to notice that a cable was cut, and a generator must not go on for so long.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,9 @@ from kbench.host.remote import Address, RemoteShell, Unreachable, parse_address
 __all__ = ["Address", "RemoteShell", "SshHost", "Unreachable", "parse_address"]
 
 AGENT_END_S = 10.0
+SILENCE_S = 60
+"""After so long without a word from here the agent ends."""
+WORD_S = 15.0
 CONNECTION_FAILED = 255
 """Exit status of ssh when it failed itself; kb-agent has no such."""
 QUESTIONS = f'id -u; uname -m; uname -r; cat {undo.BOOT_ID}; echo "$SSH_CONNECTION"'
@@ -86,9 +91,8 @@ class SshHost(Host):
         self._there: set[str] = set()
         self._said: list[str] = []
         self._closed = False
-        agent = f"{directory}/kb-agent"
         self._agent = subprocess.Popen(
-            shell.command([agent]),
+            shell.command([f"{directory}/kb-agent", "--silence", str(SILENCE_S)]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -103,6 +107,11 @@ class SshHost(Host):
             super().__init__(channel)
         except (EnvironmentProblem, ValueError) as error:
             raise EnvironmentProblem(f"kb-agent does not run: {self._agent_said() or error}") from error
+        threading.Thread(target=self._keep_alive, name="agent-keep-alive", daemon=True).start()
+
+    def _keep_alive(self) -> None:
+        while not self._client.lost.wait(WORD_S):
+            self._client.send("hello")
 
     @classmethod
     def connect(cls, url: str | Address, journal: Journal, progress: Progress) -> SshHost:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from kbench.errors import EnvironmentProblem, MeasureError
-from kbench.host import net, undo
+from kbench.host import net, ssh, undo
 from kbench.host.base import HostFileError
 from kbench.host.facts import host_facts
 from kbench.host.journal import Journal, RestoreFailed, restore
@@ -206,6 +206,21 @@ def test_restore_ends_an_agent_that_has_not_noticed(server: Server, journal: Jou
     assert failed == [] and undone[0].startswith("ended programs of ") and len(undone) >= 2
     assert gone(host.agent_pid) and gone(process.pid)
     host.close()
+
+
+def test_an_agent_that_hears_nothing_ends(
+    server: Server, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh, "SILENCE_S", 2)
+    monkeypatch.setattr(ssh, "WORD_S", 0.2)
+    with SshHost.connect(server.url, journal, silent) as host:
+        assert host.run(["sh", "-c", "sleep 3; echo alive"]).stdout == "alive\n"
+    monkeypatch.setattr(ssh, "WORD_S", 1000.0)
+    with (
+        SshHost.connect(server.url, journal, silent) as host,
+        pytest.raises(MeasureError, match=r"kb-agent on ssh://.* has ended.*nothing was heard .* for 2 s"),
+    ):
+        host.run(["sleep", "77"])
 
 
 def test_an_unreachable_machine_stays_in_the_journal_until_it_is_back(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
  * kb-agent - the one way by which kbench reaches a machine: runs programs, reads and writes files,
  * each in a network namespace or not, for one client at the other end of stdin/stdout, or of a
  * virtio port (--init: as the first process of the lab, see init.c). When the connection ends,
- * everything it started ends.
+ * everything it started ends; with --silence also when nothing was heard for so many seconds: a
+ * server of connections may notice hours late that the cable was cut.
  *
  * The protocol, requests and replies, is in docs/programs.md, section "The agent".
  */
@@ -24,6 +25,7 @@
 #include "kb_prog.h"
 
 #define GRACE_NS 2000000000ULL
+#define SILENCE_MAX_S 86400
 #define ID_MAX 32
 
 static struct buffer input, output;
@@ -281,11 +283,14 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* Serve one connection, then end all children. Returns 0 when the client ended it in order. */
-int serve(int in, int out)
+/*
+ * Serve one connection, then end all children. The client must say something every `silence_s`
+ * seconds, if that is not 0. Returns 0 when the client ended it in order.
+ */
+int serve(int in, int out, long silence_s)
 {
 	int signals = open_signals(), failed = 0, kills = 0;
-	uint64_t deadline = 0;
+	uint64_t deadline = 0, heard = kb_now_ns(), silence_ns = silence_s * 1000000000ULL;
 	struct pollfd *fds;
 
 	if (signals < 0)
@@ -317,10 +322,20 @@ int serve(int in, int out)
 				deadline = now + GRACE_NS;
 			}
 			timeout = (deadline - now) / 1000000 + 1;
+		} else if (silence_s) {
+			uint64_t silent = kb_now_ns() - heard;
+
+			end = silent >= silence_ns;
+			if (end)
+				kb_warn("nothing was heard from the client for %ld s", silence_s);
+			timeout = end ? 0 : (silence_ns - silent) / 1000000 + 1;
 		}
 		if (poll(fds, full ? 3 : nfds, timeout) < 0 && errno != EINTR)
 			kb_die(KB_EXIT_FAILED, "poll: %s", strerror(errno));
 
+		/* While nothing is read, a client that takes what it asked for is alive. */
+		if (fds[1].revents || (full && fds[2].revents))
+			heard = kb_now_ns();
 		if (fds[2].revents)
 			end |= !write_output(out);
 		if (fds[0].revents)
@@ -353,11 +368,14 @@ int serve(int in, int out)
 
 int main(int argc, char **argv)
 {
+	long silence_s = 0;
+
 	if (argc == 2 && !strcmp(argv[1], "--init"))
 		return init_main();
-	if (argc != 1) {
-		fprintf(stderr, "kb-agent: usage: kb-agent [--init]\n");
+	if (argc != 1 && (argc != 3 || strcmp(argv[1], "--silence") ||
+			  !parse_number(argv[2], 1, SILENCE_MAX_S, &silence_s))) {
+		fprintf(stderr, "kb-agent: usage: kb-agent [--init | --silence SECONDS]\n");
 		return KB_EXIT_USAGE;
 	}
-	return serve(STDIN_FILENO, STDOUT_FILENO);
+	return serve(STDIN_FILENO, STDOUT_FILENO, silence_s);
 }

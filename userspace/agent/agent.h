@@ -40,7 +40,7 @@ void reply_bytes(const char *kind, const char *id, const void *bytes, size_t len
 void reply_fail(const char *id, int error, const char *what);
 bool parse_number(const char *text, long min, long max, long *value);
 bool output_is_full(void);
-int serve(int in, int out);
+int serve(int in, int out, long silence_s);
 
 /* child.c */
 void child_spawn(const struct request *req);

@@ -228,7 +228,7 @@ int init_main(void)
 		port = wait_for_port();
 		if (port >= 0) {
 			printf("KBENCH-AGENT ready %s\n", name.release);
-			serve(port, port);
+			serve(port, port, 0);
 		}
 	}
 	/* PID 1 never returns: that would be a panic. */
