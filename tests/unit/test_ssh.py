@@ -52,7 +52,7 @@ def test_addresses(text: str, address: Address, url: str | None) -> None:
         ("ssh://dut\n", "bad host name"),
         ("ssh://-l@dut", "bad user name"),
         ("ssh://@dut", "bad user name"),
-        ("ssh://a:b@dut", "bad port"),
+        ("ssh://a:b@dut", "bad user name"),
         ("ssh://::1/eth1", "no host name"),
         ("ssh://[::1", "bad host name"),
         ("ssh://[10.0.0.1]", "no IPv6 address"),
