@@ -14,7 +14,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kbench.errors import EnvironmentProblem
@@ -68,7 +68,7 @@ SSH_TOOLS = {"/usr/sbin/dropbear": "dropbear-bin", "/bin/dash": "dash"}
 """The server, and the shell that it starts: busybox's would run its own `ip`, which knows too little."""
 SSH_FILES = {"etc/passwd": "root:*:0:0:root:/root:/bin/sh\n", "etc/shells": "/bin/sh\n"}
 
-KEEP = 8
+KEEP = 12
 """Images kept in the cache."""
 
 PROFILE = """export PATH=/kbench/bin:/sbin:/bin:/usr/sbin:/usr/bin
@@ -99,7 +99,8 @@ def build(
         raise EnvironmentProblem(f"{programs_dir} has no kb-agent: build the programs first")
     inputs = [busybox, *tools.values(), *libraries.values(), *programs, *([module] if module else [])]
     carry = CARRY + NIC_CARRY if nics else CARRY
-    key = _key(kernel, inputs, carry)
+    files = SSH_FILES if ssh else {}
+    key = _key(kernel, inputs, carry, files)
     cache = cache_dir() / "initramfs"
     cache.mkdir(parents=True, exist_ok=True)
     image = cache / f"{kernel.release}-{key}.cpio"
@@ -127,9 +128,8 @@ def build(
         cpio.file(f"kbench/modules/{module.name}", module.read_bytes())
     _add_modules(cpio, Modules(kernel.modules_dir, kernel.release), carry)
     cpio.file("etc/profile", PROFILE.encode())
-    if ssh:
-        for path, text in SSH_FILES.items():
-            cpio.file(path, text.encode())
+    for path, text in files.items():
+        cpio.file(path, text.encode())
     _store(image, cpio.finish())
     return image
 
@@ -260,10 +260,12 @@ def _libraries(programs: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
-def _key(kernel: LabKernel, inputs: Iterable[Path], carry: tuple[str, ...]) -> str:
+def _key(kernel: LabKernel, inputs: Iterable[Path], carry: tuple[str, ...], files: Mapping[str, str]) -> str:
     digest = hashlib.sha256(
         f"{LAYOUT} {LOAD} {carry} {PROFILE} {kernel.vmlinux_sha256} {kernel.modules_dir}".encode()
     )
+    for name, text in files.items():
+        digest.update(f"{name} {text}".encode())
     for path in (kernel.modules_dir, *inputs):
         status = path.stat()
         digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())

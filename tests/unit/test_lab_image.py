@@ -104,6 +104,42 @@ def test_the_image_is_cached_by_what_goes_in(tmp_path: Path, monkeypatch: pytest
     assert initramfs.build(kernel, programs, None) != first
 
 
+def test_drivers_and_ssh_are_in_images_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KBENCH_CACHE", str(tmp_path / "cache"))
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("kb-agent", "dropbear", "dash"):
+        (programs / name).write_bytes(b"#!/bin/sh\n")
+        (programs / name).chmod(0o755)
+    modules_tree(tmp_path, dict.fromkeys([*initramfs.LOAD, "e1000e", "bonding"], "depends="))
+    kernel = LabKernel("1.0", None, tmp_path / "vmlinux", "00", tmp_path / "lib/modules/1.0", None)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    plain = initramfs.build(kernel, programs, None)
+    nics = initramfs.build(kernel, programs, None, nics=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(initramfs, "SSH_TOOLS", {"/usr/sbin/absent-dropbear": "dropbear-bin"})
+        with pytest.raises(
+            EnvironmentProblem, match="the lab needs absent-dropbear: install the package dropbear-bin"
+        ):
+            initramfs.build(kernel, programs, None, nics=True, ssh=True)
+    ssh = initramfs.build(kernel, programs, None, nics=True, ssh=True)
+    assert initramfs.build(kernel, programs, None) == plain
+
+    def listing(image: Path) -> str:
+        command = ["busybox", "cpio", "-t", "-v"]
+        return subprocess.run(
+            command, input=image.read_bytes(), check=True, capture_output=True
+        ).stdout.decode()
+
+    assert "e1000e.ko" not in listing(plain)
+    for module in ("e1000e.ko", "bonding.ko"):
+        assert module in listing(nics)
+    assert "bin/sh -> busybox" in listing(nics)
+    assert "dropbear" not in listing(nics)
+    for part in ("usr/sbin/dropbear", "bin/sh -> dash", "bin/dash", "etc/passwd", "e1000e.ko"):
+        assert part in listing(ssh)
+
+
 def test_exact_mode_is_driven_by_instructions() -> None:
     command = Spec(Path("v"), Path("i"), "exact", "tcg", 1, 512).command(QEMU, 7)
     line = " ".join(command)
