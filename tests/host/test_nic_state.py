@@ -123,6 +123,22 @@ def test_in_place_and_down(port: str, journal: Journal, local_host: LocalHost) -
     assert everything() == before
 
 
+@pytest.mark.parametrize("where", [NETNS, None])
+def test_a_port_that_was_never_up(
+    port: str, journal: Journal, local_host: LocalHost, where: str | None
+) -> None:
+    """It says `qdisc noop` until it is up for the first time."""
+    inside(f"ip link set {port} netns {NETNS}; ip -n {NETNS} link set {port} netns $$")
+    inside(f"ip link set {port} txqueuelen 3; echo 1 > /proc/sys/net/ipv6/conf/{port}/proxy_ndp")
+    before = everything()
+    assert "qdisc noop" in before
+    lent = lend(local_host, journal, port, where)
+    lent.wait_carrier()
+    change_all(where)
+    lent.give_back()
+    assert everything() == before
+
+
 def test_nothing_is_done_to_a_port_that_is_as_it_was(port: str) -> None:
     shell = LocalShell()
     state = read_state(shell, port)
@@ -145,7 +161,7 @@ def test_what_moving_drops_comes_back(port: str, journal: Journal, local_host: L
     """)
     look = f"""
         ip -brief addr show dev {port}; ip neigh show dev {port} nud permanent
-        ip route show table all dev {port}; ip -6 route show dev {port}
+        ip -4 route show table all dev {port}; ip -6 route show table main dev {port}
     """
     try:
         before = inside(look)

@@ -57,14 +57,10 @@ def apply(host: Shell, lent: Lent, profile: Profile, cpus: Sequence[int], *, str
     What the port can't do is in `not_set`. Raises EnvironmentProblem for that when the user's file asked for it, and
     when the port has fewer queues than asked for; with `strict` False (the tester's ports) neither is an error.
     """
-    at = At(host, lent.name, lent.netns)
-    job = _Job(at, lent.state, profile, cpus)
+    job = _Job(At(host, lent.name, lent.netns), lent.state, profile, cpus)
     job.set_channels()
-    job.set_values()
-    job.set_rss()
-    job.set_masks()
-    job.set_affinity()
-    during = job.look()
+    job.set_rest()
+    during = job.now
     if strict:
         job.complain(during)
     return Applied(
@@ -99,103 +95,100 @@ def channel_counts(state: PortState, queues: int) -> dict[str, Scalar]:
 
 
 class _Job:
-    """One port being set; each step looks at what the one before left."""
+    """One port being set. Looking at it takes a second on a slow machine, so it is done once for each step."""
 
     def __init__(self, at: At, before: PortState, profile: Profile, cpus: Sequence[int]) -> None:
-        self.at = at
+        self._at = at
         self._before = before
         self._profile = profile
         self._cpus = cpus
         self.not_set: dict[str, str] = {}
+        self.now = self._look()
 
-    def look(self) -> PortState:
-        """The port as it is now."""
-        return read_state(self.at.shell, self.at.name, self.at.netns)
+    def _look(self) -> PortState:
+        return read_state(self._at.shell, self._at.name, self._at.netns)
 
-    def _put(self, wanted: Mapping[str, Scalar], now: PortState) -> None:
-        """Set what differs from `now`; reasons of what fails go to `not_set`."""
-        wrong = {key: value for key, value in wanted.items() if now.settings.get(key) != value}
-        failed = settings.put(self.at, wrong)
-        if not failed:
+    def _put(self, wanted: Mapping[str, Scalar]) -> None:
+        """Set what differs, look again; reasons of what failed go to `not_set`."""
+        wrong = {key: value for key, value in wanted.items() if self.now.settings.get(key) != value}
+        if not wrong:
             return
-        found = self.look().settings
+        failed = settings.put(self._at, wrong)
+        self.now = self._look()
         for key, value in wrong.items():
             why = failed.get(settings.group_of(key))
-            if why and found.get(key) != value:
+            if why and self.now.settings.get(key) != value:
                 self.not_set[key] = why
 
     def set_channels(self) -> None:
-        """As many queues as the profile asks for."""
-        now = self.look()
+        """As many queues as the profile asks for; they come first, since all else is of the queues that are there."""
         queues = self._profile.queues
-        if queue_count(now) == queues:
+        if queue_count(self.now) == queues:
             return
-        wanted = channel_counts(now, queues)
+        wanted = channel_counts(self.now, queues)
+        limits = self.now.limits
+        most = limits.get("channels.combined") or limits.get("channels.rx", queues)
         if not wanted:
-            self.not_set["channels"] = f"the driver keeps to {queue_count(now)} queues"
-            return
-        most = now.limits.get("channels.combined") or now.limits.get("channels.rx", queues)
-        if queues > most:
-            self.not_set["channels"] = f"the port has at most {most} queues"
-            return
-        self._put(wanted, now)
+            self.not_set["channels"] = f"the driver keeps to {_queues(queue_count(self.now))}"
+        elif queues > most:
+            self.not_set["channels"] = f"the port has at most {_queues(most)}"
+        else:
+            self._put(wanted)
 
-    def set_values(self) -> None:
+    def set_rest(self) -> None:
+        """All other settings, at once."""
+        self._put({**self._values(), **self._rss(), **self._masks(), **self._affinity()})
+
+    def _values(self) -> dict[str, Scalar]:
         """Whatever is a setting of the port under its own name."""
-        now = self.look()
         wanted: dict[str, Scalar] = {}
         for key, value in self._profile.values.items():
             name = key.removeprefix("features.")
             if key in OWN:
                 continue
-            if key in now.settings:
-                same = now.settings[key]
-                wanted[key] = int(value) if isinstance(value, bool) and not isinstance(same, bool) else value
-            elif key.startswith("features.") and name in now.fixed:
-                if now.fixed[name] != value:
-                    self.not_set[key] = f"fixed by the driver to {settings.onoff(now.fixed[name])}"
-            elif value is not False:
-                # What the driver does not have is off.
+            if key in self.now.settings:
+                as_number = isinstance(value, bool) and not isinstance(self.now.settings[key], bool)
+                wanted[key] = int(value) if as_number else value
+            elif key.startswith("features.") and name in self.now.fixed:
+                if self.now.fixed[name] != value:
+                    self.not_set[key] = f"fixed by the driver to {settings.onoff(self.now.fixed[name])}"
+            elif value is not False:  # what the driver does not have is off
                 self.not_set[key] = "the driver has no such setting"
-        self._put(wanted, now)
+        return wanted
 
-    def set_rss(self) -> None:
+    def _rss(self) -> dict[str, Scalar]:
         """Queues in turn, if the table that is there could be put back."""
-        now = self.look()
-        if "rss" not in self._profile.values or "rss.table" not in now.settings:
-            return
+        if "rss" not in self._profile.values or "rss.table" not in self.now.settings:
+            return {}
         if not str(self._before.settings.get("rss.table", "equal")).startswith(("equal", "weight")):
             self.not_set["rss.table"] = "ethtool has no words to put the table back that was there"
-            return
-        self._put({"rss.table": f"equal {self._profile.queues}"}, now)
+            return {}
+        # A driver that has more queues than asked for, and keeps to them, is given packets on so many.
+        return {"rss.table": f"equal {min(self._profile.queues, queue_count(self.now))}"}
 
-    def set_masks(self) -> None:
+    def _masks(self) -> dict[str, Scalar]:
         """No packet changes its CPU after the interrupt."""
         files = {name for key, name in MASKS.items() if key in self._profile.values}
-        now = self.look()
-        on = [
-            key
-            for key, value in now.settings.items()
+        return {
+            key: "0"
+            for key, value in self.now.settings.items()
             if key.startswith("queue.") and _is_on(key, value, files)
-        ]
-        self._put(dict.fromkeys(on, "0"), now)
+        }
 
-    def set_affinity(self) -> None:
+    def _affinity(self) -> dict[str, Scalar]:
         """Each queue's interrupts to its CPU."""
-        now = self.look()
-        if "irq-affinity" not in self._profile.values or not now.irq_names:
-            return
-        found = queue_irqs(now.irq_names, self.at.name)
+        if "irq-affinity" not in self._profile.values or not self.now.irq_names:
+            return {}
+        found = queue_irqs(self.now.irq_names, self._at.name)
         if not found.receive:
             self.not_set["irq-affinity"] = (
                 "the driver's names of interrupts don't tell which queue they are of"
             )
-            return
-        wanted: dict[str, Scalar] = {}
-        for queues in (found.receive, found.transmit):
-            for index, number in enumerate(queues[: self._profile.queues]):
-                wanted[f"irq.{number}.smp_affinity_list"] = str(self._cpus[index % len(self._cpus)])
-        self._put(wanted, now)
+        return {
+            f"irq.{number}.smp_affinity_list": str(self._cpus[index % len(self._cpus)])
+            for queues in (found.receive, found.transmit)
+            for index, number in enumerate(queues)
+        }
 
     def complain(self, during: PortState) -> None:
         """EnvironmentProblem for what the user wanted and does not get."""
@@ -203,14 +196,18 @@ class _Job:
         if have < self._profile.queues:
             why = self.not_set.get("channels", "the driver does not make more")
             raise EnvironmentProblem(
-                f"{self.at.name} has {have} queues, not {self._profile.queues}: {why}; use --queues {have}"
+                f"{self._at.name} has {_queues(have)}, not {self._profile.queues}: {why}; use --queues {have}"
             )
         for key, why in self.not_set.items():
             if key in self._profile.explicit:
                 raise EnvironmentProblem(
-                    f"{self._profile.name}: {self.at.name} can't be set to {key}"
+                    f"{self._profile.name}: {self._at.name} can't be set to {key}"
                     f" = {settings.onoff(self._profile.values[key])}: {why}"
                 )
+
+
+def _queues(number: int) -> str:
+    return f"{number} queue{'' if number == 1 else 's'}"
 
 
 def _is_on(key: str, value: Scalar, files: set[str]) -> bool:

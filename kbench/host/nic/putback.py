@@ -4,27 +4,30 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from kbench.errors import EnvironmentProblem, KbenchError
 from kbench.host.nic import settings
-from kbench.host.nic.find import Place, find
-from kbench.host.nic.port import PortState
-from kbench.host.nic.settings import At, difference
+from kbench.host.nic.find import IP, Place, find
+from kbench.host.nic.port import PortState, Scalar
+from kbench.host.nic.settings import NEVER_UP, At, difference
 from kbench.host.nic.state import read_state
 from kbench.host.shell import HostFileError, Shell
 
-PASSES = 4
-"""The first sets what can be set while the port is as it was found, the second while it is up; drivers that round one
-setting by another may need one more."""
+PASSES = 5
+"""At home: the first sets what can be set while the port is down or up as it came, the second while it is up; a default
+discipline or sysctls that moving reset take one more each."""
 APPEAR_S = 10.0
 """A driver that was just bound makes its port within this time."""
 MOVE_S = 1.0
 """Within this time a port arrives by itself whose namespace is being deleted."""
 POLL_S = 0.1
-MOVE = 'ip -n "$1" link set dev "$2" netns $$; exit $?'
+MOVE = IP + '$ip -n "$1" link set dev "$2" netns $$; exit $?'
 """Into the namespace of this very sh: that of process 1 is another one in containers. (It must stay: `ip` itself has
 entered the port's namespace by then.)"""
+AT_HOME = {"sysctl", "up", "qdisc"}
+"""Groups of settings that a port forgets when it moves."""
 NETWORK = (("address", "addresses"), ("route", "routes"), ("neighbour", "neighbours"))
 
 
@@ -46,17 +49,15 @@ def put_back(shell: Shell, state: PortState) -> list[str]:
     place = _find(shell, state)
     if place is None:
         return [f"port {state.name}{f' ({state.bus})' if state.bus else ''} is gone: nothing to put back"]
-    did: list[str] = []
-    _put_threaded(shell, state, place)
+    did = _prepare(shell, state, place)
     if place.netns is not None:
         place = _move_home(shell, state, place)
         did.append("moved home")
     if place.name != state.name:
         _rename(shell, state, place)
         did.append(f"was called {place.name}")
-    did += _detach(shell, state)
     did += _settle(shell, state)
-    return [f"put port {state.name} back: {', '.join(did)}"] if did else []
+    return [f"put port {state.name} back: {', '.join(dict.fromkeys(did))}"] if did else []
 
 
 def _find(shell: Shell, state: PortState) -> Place | None:
@@ -100,14 +101,24 @@ def _rebind(shell: Shell, state: PortState) -> None:
         ) from error
 
 
-def _put_threaded(shell: Shell, state: PortState, place: Place) -> None:
-    """While the port is as the run left it: without NAPI (veth without GRO) it can't be changed any more."""
+def _prepare(shell: Shell, state: PortState, place: Place) -> list[str]:
+    """What can be put back where the port is, up as the run left it: drivers take more then, and a port that is never
+    up at home keeps the queueing discipline of one that was not (moving makes it forget the run's)."""
     try:
         now = read_state(shell, place.name, place.netns)
     except KbenchError:
-        return  # it is just going home by itself; the settings are compared once it is there
-    if now.settings.get("threaded") != state.settings.get("threaded"):
-        settings.put(At(shell, place.name, place.netns), {"threaded": state.settings["threaded"]})
+        return []  # it is just going home by itself; the settings are compared once it is there
+    at = At(shell, place.name, place.netns)
+    did = _detach(at, now, state)
+    wanted = _corrections(at, difference(now, state), state)
+    if place.netns is not None:
+        wanted = {key: value for key, value in wanted.items() if settings.group_of(key) not in AT_HOME}
+        settings.put(at, wanted)
+        did += wanted
+    elif "threaded" in wanted:
+        # Before the rest: without NAPI (veth without GRO) it can't be changed any more.
+        settings.put(at, {"threaded": wanted["threaded"]})
+    return did
 
 
 def _move_home(shell: Shell, state: PortState, place: Place) -> Place:
@@ -132,50 +143,61 @@ def _rename(shell: Shell, state: PortState, place: Place) -> None:
         raise NotPutBack(f"can't call port {place.name} {state.name} again: {done.stderr.strip()}")
 
 
-def _detach(shell: Shell, state: PortState) -> list[str]:
+def _detach(at: At, now: PortState, state: PortState) -> list[str]:
     """Detach XDP programs that were not there. Those held by a link of a running program go with that program."""
-    extra = [item for item in read_state(shell, state.name).xdp if item not in state.xdp]
+    extra = [item for item in now.xdp if item not in state.xdp]
     for mode, _number in extra:
-        shell.run(["ip", "link", "set", "dev", state.name, mode, "off"], check=False)
+        at.shell.run(["ip", "link", "set", "dev", at.name, mode, "off"], netns=at.netns, check=False)
     return [f"detached XDP program {number}" for _mode, number in extra]
 
 
 def _settle(shell: Shell, state: PortState) -> list[str]:
     """Set what differs until nothing does; raises NotPutBack for what can't be set."""
     at = At(shell, state.name, None)
-    changed: dict[str, None] = {}
+    did: list[str] = []
     failed: dict[str, str] = {}
     for number in range(PASSES):
         now = read_state(shell, state.name)
         wrong = difference(now, state)
-        if not wrong:
-            break
-        if number == 1 and not now.up:
+        lines = [_still(key, wanted, found, failed) for key, (wanted, found) in wrong.items()]
+        lines += [f"{what} is absent" for what in _absent(now, state)]
+        lines += [f"XDP program {number} is attached" for number in _extra_xdp(now, state)]
+        if not lines:
+            return did
+        wanted = _corrections(at, wrong, state)
+        if number <= 1 and wanted.get("qdisc", NEVER_UP) != NEVER_UP:
+            del wanted["qdisc"]  # it gets its default when it is up
+        if number == 1 and not now.up and _wants_up(wrong):
             at.run("ip", "link", "set", "dev", state.name, "up")
-        wanted = settings.corrections(wrong, state)
-        wanted |= {"up": state.up} if number == 1 else {}
-        failed = settings.put(at, _default_rss_first(at, wanted, now))
-        changed |= dict.fromkeys(wrong)
-    changed |= dict.fromkeys(_put_network(at, state))
-    now = read_state(shell, state.name)
-    wrong = difference(now, state)
-    lines = [_still(key, wanted, found, failed) for key, (wanted, found) in wrong.items()]
-    lines += [f"{what} is absent" for what in _absent(now, state)]
-    lines += [
-        f"XDP program {number} is attached" for mode, number in now.xdp if (mode, number) not in state.xdp
-    ]
-    if lines:
-        raise NotPutBack(f"port {state.name} is not as it was: {'; '.join(lines)}")
-    return list(changed)
+            wanted["up"] = state.up
+        failed = settings.put(at, wanted)
+        did += wrong
+        did += _put_network(at, state, now)
+    raise NotPutBack(f"port {state.name} is not as it was: {'; '.join(lines)}")
 
 
-def _default_rss_first(at: At, wanted: dict[str, Any], now: PortState) -> dict[str, Any]:
-    """The driver's own table, if that is the one: set as such it also follows later changes of the channels."""
-    if "rss.table" not in wanted:
-        return wanted
-    done = at.shell.run(["ethtool", "-X", at.name, "default"], netns=at.netns, check=False)
-    if not done.code and read_state(at.shell, at.name).settings.get("rss.table") == wanted["rss.table"]:
-        return {key: value for key, value in wanted.items() if key != "rss.table"}
+def _wants_up(wrong: Mapping[str, tuple[Scalar, Scalar | None]]) -> bool:
+    """Whether something differs that may need the port to be up."""
+    return any(
+        settings.group_of(key) not in AT_HOME or (key == "qdisc" and wanted != NEVER_UP)
+        for key, (wanted, _is) in wrong.items()
+    )
+
+
+def _extra_xdp(now: PortState, state: PortState) -> list[int]:
+    return [number for mode, number in now.xdp if (mode, number) not in state.xdp]
+
+
+def _corrections(
+    at: At, wrong: Mapping[str, tuple[Scalar, Scalar | None]], state: PortState
+) -> dict[str, Scalar]:
+    """What to set. The driver's own RSS table is set as such: it then follows later changes of the channels."""
+    wanted = settings.corrections(wrong, state)
+    if "rss.table" in wanted and str(wanted["rss.table"]).startswith("equal"):
+        done = at.shell.run(["ethtool", "-X", at.name, "default"], netns=at.netns, check=False)
+        now = read_state(at.shell, at.name, at.netns) if not done.code else None
+        if now and now.settings.get("rss.table") == wanted["rss.table"]:
+            del wanted["rss.table"]
     return wanted
 
 
@@ -184,9 +206,8 @@ def _still(key: str, wanted: object, found: object, failed: dict[str, str]) -> s
     return f"{key} was {wanted}, is {'absent' if found is None else found}{f' ({why})' if why else ''}"
 
 
-def _put_network(at: At, state: PortState) -> list[str]:
+def _put_network(at: At, state: PortState, now: PortState) -> list[str]:
     """Membership, addresses, routes and permanent neighbours, which a port loses when it changes its namespace."""
-    now = read_state(at.shell, at.name)
     did = []
     if state.master and now.master != state.master:
         at.shell.run(["ip", "link", "set", "dev", at.name, "master", state.master], check=False)

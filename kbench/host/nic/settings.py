@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kbench.errors import KbenchError
+from kbench.host.nic.find import IP
 from kbench.host.nic.port import PortState, Scalar
 from kbench.host.shell import Shell
 
@@ -36,7 +37,20 @@ GROUPS = (
 )
 """In this order: channels make queues anew and rings their memory; RSS, masks and interrupts are then of the queues
 that are there. IPv6's sysctls come before `up`, which makes the link-local address."""
-FLAGS = {"promisc": "promisc", "allmulticast": "allmulticast", "multicast": "multicast", "arp": "arp"}
+DOWN_LAST = (*(group for group in GROUPS if group not in ("up", "qdisc")), "up", "qdisc")
+NEVER_UP = "noop"
+"""Queueing discipline of a port that was not up yet (in its namespace)."""
+FORGET = (
+    IP
+    + """
+n=kbench-$$
+$ip netns add $n && $ip link set dev "$1" netns $n && $ip -n $n link set dev "$1" netns $$
+code=$?
+$ip netns delete $n
+exit $code
+"""
+)
+"""A port that moves is as if it had not been up (and down, and with the namespace's sysctls)."""
 DERIVED = {"rss.entries", "features.tx-checksumming", "features.scatter-gather"}
 DERIVED |= {"features.tcp-segmentation-offload"}
 """What follows from other settings: read, never set."""
@@ -173,7 +187,10 @@ def _rss(at: At, values: Values) -> list[str]:
 
 
 def _qdisc(at: At, _key: str, value: Scalar) -> None:
-    at.run("tc", "qdisc", "replace", "dev", at.name, "root", str(value))
+    if value == NEVER_UP:
+        at.run("sh", "-c", FORGET, "sh", at.name)
+    else:
+        at.run("tc", "qdisc", "replace", "dev", at.name, "root", str(value))
 
 
 SETTERS: dict[str, Callable[[At, Values], list[str]]] = {
@@ -201,10 +218,14 @@ SETTERS: dict[str, Callable[[At, Values], list[str]]] = {
 }
 
 
-def put(at: At, values: Values, groups: Iterable[str] = GROUPS) -> dict[str, str]:
-    """Set settings by their flat names. Returns what failed: group -> what the commands said."""
+def put(at: At, values: Values) -> dict[str, str]:
+    """Set settings by their flat names. Returns what failed: group -> what the commands said.
+
+    A port that is to be down goes down after all else: what is set while it is down some drivers forget, and the
+    affinity of its interrupts is refused in silence.
+    """
     failed: dict[str, str] = {}
-    for group in groups:
+    for group in GROUPS if values.get("up", True) else DOWN_LAST:
         mine = {
             key.partition(".")[2] or key: value for key, value in values.items() if group_of(key) == group
         }

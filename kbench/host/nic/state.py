@@ -11,13 +11,16 @@ from typing import Any
 
 from kbench.errors import EnvironmentProblem, MeasureError
 from kbench.host.nic import irqs, parse
+from kbench.host.nic.find import IP
 from kbench.host.nic.port import PortState, Scalar
 from kbench.host.shell import Shell
 
 __all__ = ["PortState", "Scalar", "read_state"]
 
 NO_PORT, NO_ETHTOOL = 44, 45
-COLLECT = r"""
+COLLECT = (
+    IP
+    + r"""
 n=$1 s=/sys/class/net/$1
 [ -d "$s" ] || exit 44
 command -v ethtool >/dev/null || exit 45
@@ -42,11 +45,12 @@ for o in i k l g c a x n P; do
     echo "@ethtool-$o"; ethtool -"$o" "$n"
 done
 echo "@interrupts"; [ -n "$p" ] && cat /proc/interrupts
-echo "@routes4"; ip -4 -details route show table all dev "$n"
-echo "@routes6"; ip -6 -details route show table all dev "$n"
-echo "@neighbours"; ip neighbour show dev "$n" nud permanent
+echo "@routes4"; $ip -4 -details route show table all dev "$n"
+echo "@routes6"; $ip -6 -details route show table all dev "$n"
+echo "@neighbours"; $ip neighbour show dev "$n" nud permanent
 exit 0
 """
+)
 """One program for all, since each takes a round trip to a machine behind ssh. Not `read` for the sysctls: shells read
 byte by byte, and of a sysctl only the first read gives anything."""
 
@@ -198,8 +202,7 @@ def _link_settings(link: dict[str, Any]) -> dict[str, Scalar]:
         "mac": str(link["address"]),
         "mtu": int(link["mtu"]),
         "txqueuelen": int(link.get("txqlen", 0)),
-        # A port that was never up has noop; what it gets when it first is, it keeps.
-        **({} if link.get("qdisc") == "noop" else {"qdisc": str(link.get("qdisc", ""))}),
+        "qdisc": str(link.get("qdisc", "")),
     }
 
 
