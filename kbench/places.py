@@ -9,6 +9,7 @@ PLACES: dict[str, str] = {
     "nic_rx_missed": "The NIC had no descriptor or no room in its FIFO for a frame (rx_missed_errors).",
     "nic_rx_fifo": "The NIC's or its driver's receive queue overran (rx_fifo_errors, rx_over_errors).",
     "rx_errors": "The receiving NIC refused a broken frame (rx_errors less the two above).",
+    "rx_dropped": "The receiving port dropped it, for want of buffers as a rule, and says no more (rx_dropped).",
     "rx_memory": "The receiving driver had no memory to turn a frame into what the datapath takes.",
     "backlog": "A CPU's backlog queue was full (net.core.netdev_max_backlog, or the flow limit).",
     "socket_ring": "The AF_PACKET receive ring was full: the program did not empty it in time.",
@@ -20,6 +21,7 @@ PLACES: dict[str, str] = {
     "qdisc": "The queueing discipline of the outgoing port dropped it.",
     "tx_port": "The outgoing port's driver dropped it; on a veth, since the ring of the sink's port was full.",
     "tx": "The outgoing port refused it without counting it: down, or unable to take XDP frames.",
+    "sink_missed": "The sink's NIC had no descriptor or no room in its FIFO: the tester did not keep up.",
     "sink_port": "Dropped by the sink's port after the DUT had sent it.",
 }
 """Every place of `Counters.lost_by`, and ``generator``, with a sentence for people."""

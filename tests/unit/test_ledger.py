@@ -15,7 +15,8 @@ from kbench.measure.generators.base import Offered
 from kbench.measure.ledger import not_offered
 from kbench.measure.losses import PLACES, PortLosses, port_losses
 from kbench.measure.observe import Observed
-from kbench.measure.trial import judge, rate_pps, shared_cpu
+from kbench.measure.cpu_time import shared_cpu
+from kbench.measure.trial import judge, rate_pps
 from kbench.model import Counters, CpuTime, Trial
 
 
@@ -99,7 +100,7 @@ def reading(backlog: int = 0, **changes: dict[str, Any]) -> dict[str, Any]:
         own = dict(changes.get(role, {}))
         driver = {"rx_queue_0_drops": 0, "rx_queue_0_xdp_packets": 0, "tx_queue_0_xdp_xmit_errors": 0}
         driver |= own.pop("driver", {})
-        ports[role] = dict.fromkeys(names, 0) | own | {"driver": driver}
+        ports[role] = {"driver_name": "veth"} | dict.fromkeys(names, 0) | own | {"driver": driver}
     return {"backlog_dropped": backlog, "ports": ports}
 
 
@@ -145,7 +146,14 @@ def test_a_backlog_behind_the_ring_is_not_what_the_sender_is_told_of() -> None:
 
 
 def test_a_nic_names_what_it_missed() -> None:
-    after = reading(rx={"rx_missed_errors": 5, "rx_fifo_errors": 2, "rx_over_errors": 1, "rx_errors": 9})
+    rx = {
+        "driver_name": "some",
+        "rx_missed_errors": 5,
+        "rx_fifo_errors": 2,
+        "rx_over_errors": 1,
+        "rx_errors": 9,
+    }
+    after = reading(rx=rx)
     losses = port_losses(reading(), after, "nic")
     assert losses.entry == {"nic_rx_missed": 5, "nic_rx_fifo": 3, "rx_errors": 1}
 

@@ -194,7 +194,10 @@ void kb_netdev_close(struct kb_netdev *dev)
 	memset(dev, 0, sizeof(*dev));
 }
 
-/* What counts XDP frames and nothing else; `refused` are part of `offered`. */
+/*
+ * What counts XDP frames and nothing else; `refused` are part of `offered`. Of each queue: some
+ * kernels have a total of them as well.
+ */
 static const struct {
 	const char *driver;
 	enum kb_xdp_way way;
@@ -202,8 +205,8 @@ static const struct {
 } xdp_counters[] = {
 	{ "veth", KB_XDP_REDIRECTED, "tx_queue_*_xdp_xmit", NULL },
 	{ "veth", KB_XDP_RETURNED, "rx_queue_*_xdp_tx", NULL },
-	{ "virtio_net", KB_XDP_REDIRECTED, "tx*_xdp_tx", "tx*_xdp_tx_drops" },
-	{ "virtio_net", KB_XDP_RETURNED, "tx*_xdp_tx", "tx*_xdp_tx_drops" },
+	{ "virtio_net", KB_XDP_REDIRECTED, "tx*[0-9]_xdp_tx", "tx*[0-9]_xdp_tx_drops" },
+	{ "virtio_net", KB_XDP_RETURNED, "tx*[0-9]_xdp_tx", "tx*[0-9]_xdp_tx_drops" },
 	{ "mlx5_core", KB_XDP_REDIRECTED, "tx_xdp_xmit", NULL },
 	{ "mlx5_core", KB_XDP_RETURNED, "rx_xdp_tx_xmit", NULL },
 	{ "vmxnet3", KB_XDP_REDIRECTED, "xdp xmit", NULL },

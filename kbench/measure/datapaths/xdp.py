@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An XDP program on the receiving port, redirecting by a device map."""
+"""An XDP program on the receiving port, sending back or redirecting by a device map."""
 
 from __future__ import annotations
 
@@ -14,10 +14,27 @@ class Xdp(ProgramDatapath):
     functions = frozenset(("drop", "forward", "filter"))
 
     @property
+    def mode(self) -> str:
+        """Attach mode: native, or generic on top of socket buffers."""
+        return self.options.xdp_mode
+
+    @property
     def redirects(self) -> bool:
-        """In native mode; generic mode sends socket buffers."""
-        return self.options.xdp_mode == "native"
+        """In native mode, unless the frames go back; generic mode sends socket buffers."""
+        return self.mode == "native" and self.facts.get("verdict") != "tx"
 
     def arguments(self) -> list[str]:
-        """Attach mode: native, or generic on top of socket buffers."""
-        return ["--mode", self.options.xdp_mode]
+        """The attach mode."""
+        return ["--mode", self.mode]
+
+
+class XdpGeneric(Xdp):
+    """The same program on top of socket buffers, for drivers without native XDP."""
+
+    name = "xdp_generic"
+    default = False
+
+    @property
+    def mode(self) -> str:
+        """Whatever `xdp` is asked to be."""
+        return "generic"

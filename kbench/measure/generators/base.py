@@ -6,7 +6,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from kbench.errors import KbenchError, MeasureError
 from kbench.host.base import Host, Process
@@ -27,6 +27,8 @@ class Load:
     timestamp: bool = False
     gaps: bool = False
     """Whether the times between packets are wanted (`Offered.raw`); needs a rate."""
+    clock: Literal["hardware", "software"] | None = None
+    """Packets of kb-stamp are sent beside the load, for their latency by this clock."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Generator:
         load starts another. The traffic file must not change as long as one runs.
         """
         argv = [
-            testbed.host.program(self.program),
+            testbed.tester.program(self.program),
             "--if", port.name,
             "--traffic", traffic,
             "--frame-bytes", str(frame_bytes),
@@ -97,9 +99,11 @@ class Generator:
         numbers = (str(rate), str(max(1, round(load.duration_s * 1000))), str(load.count))
         timeout_s = load.duration_s * 4 + START_S
         if self.resident:
-            raw = self._next_load(testbed.host, port.netns, argv, " ".join(numbers), timeout_s)
+            raw = self._next_load(testbed.tester, port.netns, argv, " ".join(numbers), timeout_s)
+            if port in (testbed.rx, testbed.sink):
+                self._free(testbed.tester, port.netns, argv)
         else:
-            raw = _only_load(testbed.host, port.netns, argv, numbers, timeout_s)
+            raw = _only_load(testbed.tester, port.netns, argv, numbers, timeout_s)
         if not raw["sent"]:
             raise MeasureError(
                 f"generator {self.name} offered nothing: {port.name} took none of {raw['failed']} packets"
@@ -130,6 +134,12 @@ class Generator:
             del self._processes[key]
             process.kill()
             raise
+
+    def _free(self, host: Host, netns: str | None, argv: list[str]) -> None:
+        """Ends a process that has an XDP program on its port, where a sink or a datapath may need the place next."""
+        key = (host, netns, tuple(argv))
+        if self._processes[key].ready.get("tx_program", "none") != "none":
+            self._processes.pop(key).stop()
 
     def forget(self, netns: str | None) -> None:
         """Ends the resident processes of one namespace, which is about to go."""
