@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from kbench.errors import EnvironmentProblem, MeasureError
@@ -17,6 +18,9 @@ from kbench.host.base import Host
 from kbench.host.qmp import Monitor
 
 HOST_KEY = "/root/host_key"
+LISTEN_TIMEOUT_S = 30
+LISTENING = re.compile(r"^ *\d+: 00000000:0016 00000000:0000 0A ", re.M)
+"""Port 22 in /proc/net/tcp."""
 
 
 def start(host: Host, public_key: str) -> str:
@@ -28,8 +32,14 @@ def start(host: Host, public_key: str) -> str:
     host.put(HOST_KEY, private, mode=0o600)
     host.make_dir("/root/.ssh")
     host.put("/root/.ssh/authorized_keys", f"{public_key.strip()}\n".encode(), mode=0o600)
-    # It goes into the background by itself, as soon as it listens. No passwords.
-    host.run(["/usr/sbin/dropbear", "-s", "-r", HOST_KEY])
+    # No passwords; in the foreground: the agent ends what a program leaves in its process group, and one that goes into
+    # the background may not have left that yet.
+    host.start(["/usr/sbin/dropbear", "-F", "-s", "-r", HOST_KEY], ready=False)
+    deadline = time.monotonic() + LISTEN_TIMEOUT_S
+    while not LISTENING.search(host.read_text("/proc/net/tcp")):
+        if time.monotonic() > deadline:
+            raise MeasureError(f"the lab's ssh server does not listen after {LISTEN_TIMEOUT_S} s")
+        time.sleep(0.02)
     return public
 
 
