@@ -143,6 +143,8 @@ def _compare_group(
     for datapath in part.datapaths:
         scored[datapath] = [t for t in counted if t.datapath == datapath]
         row = _row(datapath, [t for t in trials if t.datapath == datapath], part.kind, dut_only, common)
+        if (wired := made.topology) is not None:
+            row.packets_by_cpu = packets_by_cpu(scored[datapath], shared=wired.one_machine)
         proofs = [
             v for v in run.verifications
             if (v.part, v.case_id, v.datapath) == (part.name, first.case_id, datapath)
@@ -208,7 +210,6 @@ def _row(datapath: str, trials: list[Trial], kind: Kind, dut_only: bool, common:
         row.latencies = [quick for _, same in loads if (quick := _latency(datapath, same)) is not None]
         row.latency = _latency(datapath, [t for t in timed if t.load_pps in common])
         row.cpus = cpu_shares(scored)
-        row.packets_by_cpu = packets_by_cpu(scored)
         row.foreign_share = _middle([t.foreign_cpu_share for t in scored])
         row.steal_share = _middle([t.steal_share for t in scored])
     row.offered = sum(t.counters.offered for t in scored)

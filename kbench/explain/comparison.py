@@ -138,7 +138,7 @@ class Row:
     line_share: float | None = None
     """The figure as a share of what the slowest link on its way carries; None: no NIC, or a link of unknown speed."""
     packets_by_cpu: dict[int, int] = field(default_factory=dict)
-    """CPU -> packets that it put into the stack over the scored trials (softnet's `processed`)."""
+    """CPU of the DUT -> packets that it put into the stack over the scored trials; empty on veth."""
     grade: Grade = field(default_factory=Grade)
     """How far the figure can be trusted, with reasons."""
     verification: Verification | None = None

@@ -26,11 +26,17 @@ def cpu_shares(trials: list[Trial]) -> dict[int, dict[str, float]]:
     return shares
 
 
-def packets_by_cpu(trials: list[Trial]) -> dict[int, int]:
-    """CPU -> packets, by softnet's `processed`."""
+def packets_by_cpu(trials: list[Trial], shared: bool) -> dict[int, int]:
+    """CPU -> packets, by softnet's `processed`.
+
+    `shared`: the tester is on the same machine, so that only the DUT's receiving CPUs are looked at: those of the sink
+    count packets as well.
+    """
     found: Counter[int] = Counter()
     for trial in trials:
+        receiving = trial.raw.get("cpus", {}).get("receive_all") if shared else None
         for name, count in trial.softnet.items():
-            if counted := re.fullmatch(r"processed/cpu(\d+)", name):
+            counted = re.fullmatch(r"processed/cpu(\d+)", name)
+            if counted and (receiving is None or int(counted[1]) in receiving):
                 found[int(counted[1])] += count
     return {cpu: count for cpu, count in sorted(found.items()) if count > 0}

@@ -118,8 +118,9 @@ def trial(part_: Part, case: Case, datapath: str, round_: int, pps: float, rando
     softnet = {f"processed/cpu{n + 1}": int(in_stack * uneven[n] / queues) for n in range(queues)}
     stats = {f"rx_queue_{n}_packets": int(offered * uneven[n] / queues) for n in range(queues)}
     stats |= {"rx_missed_errors": offered // 900, "rx_bytes": offered * 64}
+    given = {"generator": 0, "receive": 1, "application": 5, "receive_all": [*range(1, queues + 1)]}
     raw = {
-        "testbed": "nic", "cpus": {"generator": 0, "receive": 1, "application": 5, "receive_all": [1]},
+        "testbed": "nic", "cpus": given,
         "offloads": {"rx": [], "tx": []},
         "nic_stats": {"rx": stats, "sink": {"rx_packets": offered, "rx_no_dma_resources": 3}},
     }  # fmt: skip

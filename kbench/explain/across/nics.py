@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kbench.explain.across.result import Difference, unlike
+from kbench.explain.answer import part_name
 from kbench.explain.nic import Topology, topology
 from kbench.store import Run
 
@@ -27,7 +28,9 @@ def other_testbed(base: Run, head: Run) -> list[str]:
         was, is_ = theirs[part], ours[part]
         if (was is None) != (is_ is None):
             words = [side.pair if side is not None else "veth" for side in (was, is_)]
-            found.append(f"another testbed: {part} is on {words[0]} in BASE and on {words[1]} in HEAD")
+            found.append(
+                f"another testbed: {part_name(part)} is on {words[0]} in BASE and on {words[1]} in HEAD"
+            )
     return found
 
 

@@ -11,7 +11,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from kbench.explain.answer import join
 from kbench.explain.figures.base import Chart, faint, ink
-from kbench.explain.figures.marks import shortened
+from kbench.explain.figures.marks import label, shortened
 from kbench.explain.nic import Port, Topology, machine, speed
 
 TESTER, DUT = "#0080c8", "#d55e00"
@@ -19,7 +19,9 @@ TESTER, DUT = "#0080c8", "#d55e00"
 FILLED = {TESTER: "#005d94", DUT: "#a34700"}
 """Darker, for white letters (a contrast of 6 to 1)."""
 WIDE = 100.0
-PORT_W, PORT_H = 21.0, 8.4
+PORT_W, PORT_H = 23.0, 8.4
+LETTERS = 18
+"""Of a port's name that fit into its box."""
 SIDE_W = 35.0
 OUT = 3.0
 """So far ports stand out of their machine."""
@@ -65,6 +67,8 @@ def picture(name: str, wired: Topology) -> Chart | None:
 
     def plot(axes: Axes) -> None:
         axes.set_axis_off()
+        axes.set_xticks([])
+        axes.set_yticks([])
         axes.set_xlim(0, WIDE)
         axes.set_ylim(0, height)
         top = base + inner - head - PORT_H
@@ -198,11 +202,11 @@ def _port(axes: Axes, box: _Box, colour: str) -> None:
             edgecolor=ink(), linewidth=0.8, zorder=3,
         )
     )  # fmt: skip
-    name = shortened(box.port.name)
-    driver = f" ({shortened(box.port.driver)})" if box.port.driver else ""
-    both = f"{name}{driver}"
+    name = label(box.port.name, width=LETTERS, lines=1)
+    driver = f" ({box.port.driver})" if box.port.driver else ""
+    both = label(f"{box.port.name}{driver}", width=2 * LETTERS)
     for y, words, weight in (
-        (box.middle + 1.7, both if len(both) <= 22 else name, "bold"),
+        (box.middle + 1.7, both if len(both) <= LETTERS else name, "bold"),
         (box.middle - 1.9, join(list(box.roles)), "normal"),
     ):
         axes.text(

@@ -261,8 +261,10 @@ def _bounds(work: Work) -> Table | None:
 
 
 def _compared(done: Sequence[Work], several: bool) -> Table:
+    wired = any(work.comparison.topology for work in done)
     heads = [
-        *([Head("run", number=False)] if several else []), Head("where", number=False), Head("kind", number=False),
+        *([Head("run", number=False)] if several else []), Head("where", number=False),
+        *([Head("ports", number=False)] if wired else []), Head("kind", number=False),
         Head("work", number=False), Head("datapaths", number=False), Head("generator", number=False), Head("load"),
         Head("CPUs", number=False),
     ]  # fmt: skip
@@ -272,7 +274,8 @@ def _compared(done: Sequence[Work], several: bool) -> Table:
         title = case_title(made.function, made.frame_bytes, made.case, made.case_id)
         load = "maximum" if made.load_pps is None else rate(made.load_pps)
         rows.append([
-            *([Cell(work.run_name)] if several else []), Cell(_where(made)), Cell(made.kind), Cell(title),
+            *([Cell(work.run_name)] if several else []), Cell(_where(made)),
+            *([Cell(made.topology.pair if made.topology else "veth")] if wired else []), Cell(made.kind), Cell(title),
             Cell(join([row.datapath for row in made.rows])), Cell(made.generator),
             number_cell(load if made.ranks else "by method", made.load_pps), Cell(placement(made)),
         ])  # fmt: skip
@@ -280,8 +283,7 @@ def _compared(done: Sequence[Work], several: bool) -> Table:
 
 
 def _where(made: Comparison) -> str:
-    name = f"{made.part.name}, Linux {made.part.kernel}" if made.part.kernel else made.part.name
-    return f"{name}, {made.topology.pair}" if made.topology is not None else name
+    return f"{made.part.name}, Linux {made.part.kernel}" if made.part.kernel else made.part.name
 
 
 def _proofs(run: Run, name: str) -> list[str]:

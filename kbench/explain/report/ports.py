@@ -75,34 +75,39 @@ def _ports(work: Work, wired: Topology) -> Sub:
     )  # fmt: skip
 
 
-def _clock_reasons(found: Iterable[PortFacts]) -> list[tuple[str, str]]:
+def _clock_reasons(found: Sequence[PortFacts]) -> list[tuple[str, str]]:
     """Why ports have no hardware time stamps, alike ones together."""
     whose: dict[str, list[str]] = {}
     for port in found:
         if port.hardware_clock is False and port.clock_why:
             whose.setdefault(f"no hardware time stamps: {port.clock_why.rstrip('.')}", []).append(port.name)
-    return [(join(names), why) for why, names in whose.items()]
+    return [(_whose(names, found), why) for why, names in whose.items()]
 
 
 def _table(wired: Topology, found: Sequence[PortFacts], start: str) -> Table:
-    """What each port is."""
-    heads = [
-        Head(name, number=name == "speed")
-        for name in ("port", "does", "machine", "driver", "bus", "MAC", "speed", "firmware", "time stamps")
-    ]
+    """What each port is: a column for each, as there are few of them."""
     known = {(port.host, str(port.about.get("name"))): port for port in found}
-    cells = []
+    names = [port.name for port, _ in wired.distinct]
+    heads, columns = [Head("port", number=False)], []
     for port, roles in wired.distinct:
         facts = known.get((port.host, port.name))
         more: Mapping[str, Any] = facts.about if facts is not None else {}
-        version = more.get("driver_version")
-        driver = f"{port.driver or 'unknown'}{f' {version}' if version else ''}"
-        cells.append([
-            Cell(port.name), Cell(join(roles)), Cell(machine(port.host)),
-            Cell(f"{driver} (emulated)" if port.emulated else driver), Cell(port.bus or "unknown"),
-            Cell(port.mac or "unknown"), Cell(speed(port.speed_mbps), port.speed_mbps or ""),
-            Cell(str(more.get("firmware") or "unknown")), Cell(_stamps(facts)),
-        ])  # fmt: skip
+        several = names.count(port.name) > 1
+        heads.append(Head(f"{port.name} on {machine(port.host)}" if several else port.name, number=False))
+        version = f" {more['driver_version']}" if more.get("driver_version") else ""
+        columns.append({
+            "does": join(roles),
+            "machine": machine(port.host),
+            "driver": f"{port.driver or 'unknown'}{version}{' (emulated)' if port.emulated else ''}",
+            "bus": port.bus or "unknown",
+            "MAC": port.mac or "unknown",
+            "speed": speed(port.speed_mbps) + (f", {port.duplex} duplex" if port.duplex else ""),
+            "firmware": str(more.get("firmware") or "unknown"),
+            "time stamps": _stamps(facts),
+        })  # fmt: skip
+    cells = [
+        [Cell(what), *(Cell(column[what]) for column in columns)] for what in (columns[0] if columns else ())
+    ]
     return Table(f"Ports: {start}", heads, cells)
 
 
@@ -112,6 +117,10 @@ def _stamps(port: PortFacts | None) -> str:
     if not port.hardware_clock:
         return "software"
     return "hardware" if port.phc is None else f"hardware (PHC {port.phc})"
+
+
+def _whose(names: Sequence[str], found: Sequence[PortFacts]) -> str:
+    return "all" if len(names) == len(found) > 1 else join(list(names))
 
 
 _Key = tuple[str, str, str, str]
@@ -151,7 +160,7 @@ def _settings(found: Sequence[PortFacts], start: str) -> list[Table]:
     # What could not be set first: it is what a reader has to know.
     ordered = sorted(moved.items(), key=lambda entry: (not entry[0][3], entry[0][0]))
     cells = [
-        [Cell(name), Cell(join(who)), Cell(was), Cell(is_), Cell(why)]
+        [Cell(name), Cell(_whose(who, found)), Cell(was), Cell(is_), Cell(why)]
         for (name, was, is_, why), who in ordered
     ]
     note = "All of it is as before again when the run is over, or after kbench restore."
@@ -167,14 +176,17 @@ def _left(found: Sequence[PortFacts], start: str) -> list[Table]:
             Head(name, number=False) for name in ("interrupt or queue", "port", "before", "during", "because")
         ]
         cells = [
-            [Cell(name, _natural(name)), Cell(join(who)), Cell(was), Cell(is_), Cell(why)]
+            [Cell(name, _natural(name)), Cell(_whose(who, found)), Cell(was), Cell(is_), Cell(why)]
             for (name, was, is_, why), who in sorted(one_each.items(), key=lambda e: _natural(e[0][0]))
         ]
         tables.append(Table(f"Interrupts and queues, before and during: {start}", heads, cells))
     same = _grouped(found, lambda item: not (item.changed or item.why_not or _per_queue(item)))
     if same:
         heads = [Head(name, number=False) for name in ("setting", "ports", "value")]
-        cells = [[Cell(name), Cell(join(who)), Cell(was)] for (name, was, _, _), who in sorted(same.items())]
+        cells = [
+            [Cell(name), Cell(_whose(who, found)), Cell(was)]
+            for (name, was, _, _), who in sorted(same.items())
+        ]
         tables.append(Table(f"Settings left as they were: {start}", heads, cells))
     return tables
 
