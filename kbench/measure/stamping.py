@@ -5,6 +5,9 @@ The generator's packets have no hardware time stamp (the kernel asks an adapter 
 sockets only), so a few others are sent through the datapath at the same time, a thousand a second. They are
 offered packets that generator and sink do not know of: `beside` enters them into both their counts.
 
+Many adapters stamp only received packets that look like PTP's. Ours can, by their UDP destination port (319):
+where a datapath decides by that port, theirs is another verdict than the load's.
+
 The sink must have been started with ``--pass-stamped``, or it takes them away.
 """
 
@@ -18,7 +21,7 @@ from typing import Any, Self
 
 from kbench.errors import EnvironmentProblem, KbenchError, MeasureError
 from kbench.host.base import Process
-from kbench.host.nic.clocks import Choice, Kind, choose, port_clock
+from kbench.host.nic.clocks import Choice, Kind, RxFilter, choose, port_clock
 from kbench.measure.generators.base import Offered
 from kbench.measure.testbeds.base import Testbed
 
@@ -87,10 +90,11 @@ class Stamper:
         frame_bytes: int,
         *,
         clock: Kind = "hardware",
+        rx_filter: RxFilter | None = None,
         rate_pps: int = RATE_PPS,
         cpu: int | None = None,
     ) -> None:
-        """`traffic` is the path of the traffic file on the tester.
+        """`traffic` is the path of the traffic file on the tester, `rx_filter` that of a `Choice`.
 
         `cpu` pins the program; it is to be none of the generator's, which it would hold up.
         """
@@ -106,6 +110,8 @@ class Stamper:
         ]  # fmt: skip
         if testbed.sink.netns and testbed.sink.netns != testbed.generator.netns:
             self._argv += ["--in-netns", testbed.sink.netns]
+        if rx_filter:
+            self._argv += ["--rx-filter", rx_filter]
         if cpu is not None:
             self._argv += ["--cpu", str(cpu)]
         self._process: Process | None = None
@@ -186,7 +192,8 @@ def choose_clock(testbed: Testbed, traffic: str, frame_bytes: int) -> Choice:
     if choice.kind == "software":
         return choice
     try:
-        seen = Stamper(testbed, traffic, frame_bytes).run(PROOF_MS)
+        stamper = Stamper(testbed, traffic, frame_bytes, rx_filter=choice.rx_filter)
+        seen = stamper.run(PROOF_MS)
     except EnvironmentProblem as problem:
         return Choice("software", str(problem))
     return judge(choice, seen, generator.name, sink.name)

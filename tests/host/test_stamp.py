@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""kb-stamp over veth, by the kernel's stamps: its packets beside a load, the sink that passes them, refusals."""
+"""kb-stamp over veth, by the kernel's stamps: packets beside a load, the sink that passes them, refusals."""
 
 from __future__ import annotations
 
@@ -187,6 +187,26 @@ def test_frames_are_the_flows_and_carry_the_mark(
     assert len(marks) == 1 and marks.pop()[1] == MAGIC
 
 
+def test_frames_that_look_like_ptp(bed: Bed, tmp_path: Path) -> None:
+    """To an adapter: Sync messages (0) of version 2 to the port for events (IEEE 1588-2008, annex D)."""
+    flows = tmp_path / "flows.bin"
+    flows.write_bytes(traffic_file([V4, V6]))
+    bed.start(bed.dut, "kb-sink", "--if", "d0", "--mode", "count", "--pass-stamped")
+    with listener(bed.dut, "d0") as sock:
+        argv = [*arguments(bed, flows, "d0", bed.dut, 128), "--rx-filter", "ptp", "--duration-ms", "20"]
+        own = bed.start(bed.gen, "kb-stamp", *argv).finish()
+        frames = captured(sock, own["sent"])
+    assert own["received"] == own["sent"] == len(frames) > 1
+    check(own)
+    for number, frame in enumerate(frames):
+        payload = 62 if number % 2 else 42
+        assert struct.unpack_from("!H", frame, payload - 6) == (319,)
+        assert frame[payload : payload + 2] == b"\x00\x02"
+        if number % 2:
+            pseudo = frame[22:54] + struct.pack("!II", len(frame) - 54, socket.IPPROTO_UDP)
+            assert ones_complement(pseudo + frame[54:]) == 0xFFFF
+
+
 def test_signals(bed: Bed, traffic: Path) -> None:
     bed.start(bed.dut, "kb-sink", "--if", "d0", "--mode", "count", "--pass-stamped")
     stamper = start(bed, traffic, "d0", bed.dut, rate_pps=1000, duration_ms=0)
@@ -208,21 +228,37 @@ def test_killed_it_leaves_nothing(bed: Bed, traffic: Path) -> None:
     assert not list(Path("/proc").glob(f"{stamper.process.pid}/stat"))
 
 
-def test_a_port_that_goes_down_is_counted_not_fatal(bed: Bed, traffic: Path) -> None:
+@pytest.mark.parametrize(
+    ("fault", "cure"),
+    [
+        (("ip", "link", "set", "g0", "down"), ("ip", "link", "set", "g0", "up")),
+        # Takes nothing, and says so: the packet had been counted by then.
+        (
+            ("tc", "qdisc", "add", "dev", "g0", "root", "pfifo", "limit", "0"),
+            ("tc", "qdisc", "del", "dev", "g0", "root"),
+        ),
+    ],
+    ids=["down", "refuses"],
+)
+def test_a_port_that_takes_nothing_for_a_while(
+    bed: Bed, traffic: Path, fault: tuple[str, ...], cure: tuple[str, ...]
+) -> None:
     bed.start(bed.dut, "kb-sink", "--if", "d0", "--mode", "count", "--pass-stamped")
     stamper = start(bed, traffic, "d0", bed.dut, rate_pps=2000, duration_ms=0)
-    run("ip", "-n", bed.gen, "link", "set", "g0", "down")
+    run(fault[0], "-n", bed.gen, *fault[1:])
     try:
         while not stamper.counters()["failed"]:
             time.sleep(0.01)
     finally:
-        run("ip", "-n", bed.gen, "link", "set", "g0", "up")
+        run(cure[0], "-n", bed.gen, *cure[1:])
     stamper.reset()
-    while not stamper.counters()["latency"]["count"]:
+    while stamper.counters()["received"] < 10:
         time.sleep(0.01)
     last = stamper.stop()
-    # Each one's stamp is still its own.
-    assert last["latency"]["count"] > 0 == last["backwards"]
+    # Each stamp is still that of its own packet.
+    assert last["backwards"] == 0
+    assert last["latency"]["count"] >= last["received"] - last["without_rx_stamp"] - last["without_tx_stamp"]
+    assert last["latency"]["min_ns"] > 0 and last["latency"]["max_ns"] < 1e10
 
 
 @pytest.mark.parametrize(
@@ -234,6 +270,7 @@ def test_a_port_that_goes_down_is_counted_not_fatal(bed: Bed, traffic: Path) -> 
         ({"--in-netns": "kbXs-nowhere"}, 2, "kbXs-nowhere"),
         ({"--in-netns": "../kbXs-dut"}, 2, "is no name of a namespace"),
         ({"--rate-pps": "0"}, 2, "--rate-pps"),
+        ({"--rx-filter": "some"}, 2, "--rx-filter"),
         ({"--frame-bytes": "63"}, 2, "--frame-bytes"),
         ({"--clock": "hardware"}, 3, "g0: the adapter stamps no sent packets"),
     ],

@@ -70,6 +70,26 @@ Hardware Receive Filter Modes:
 """
 """Typed: an I350 or I210."""
 
+IGB_QEMU = """Time stamping parameters for eth1:
+Capabilities:
+\thardware-transmit
+\tsoftware-transmit
+\thardware-receive
+\tsoftware-receive
+\tsoftware-system-clock
+\thardware-raw-clock
+PTP Hardware Clock: 0
+Hardware Transmit Timestamp Modes:
+\toff
+\ton
+Hardware Receive Filter Modes:
+\tnone
+\tptpv1-l4-sync
+\tptpv1-l4-delay-req
+\tptpv2-event
+"""
+"""Captured: QEMU 10's 82576, Linux 6.12."""
+
 I40E = """Time stamping parameters for eno1:
 Capabilities:
 \thardware-transmit
@@ -138,22 +158,39 @@ def test_software_only() -> None:
 @pytest.mark.parametrize(("text", "phc"), [(E1000E, 0), (IGB, 2), (MLX5_OLD, 4), (MLX5_NEW, 4)])
 def test_hardware(text: str, phc: int) -> None:
     clock = parse("eth1", text)
-    assert (clock.hardware_tx, clock.hardware_rx_all, clock.phc) == (True, True, phc)
+    assert (clock.hardware_tx, clock.rx_filter, clock.phc) == (True, "all", phc)
     assert clock.fact()["hardware"] is True
     choice = choose(clock, clock)
-    assert (choice.kind, choice.phc) == ("hardware", phc)
+    assert (choice.kind, choice.phc, choice.rx_filter) == ("hardware", phc, "all")
     assert f"ptp{phc}" in choice.why and "eth1" in choice.why
 
 
-def test_an_adapter_that_stamps_only_what_is_ptp_can_not_stamp_ours() -> None:
+def test_an_adapter_that_stamps_only_ptp_gets_packets_that_look_like_it() -> None:
     clock = parse("eno1", I40E)
-    assert clock.hardware_rx and not clock.hardware_rx_all
     assert clock.rx_filters == ("ptpv1-l4-event", "ptpv2-l4-event", "ptpv2-l2-event", "ptpv2-event")
     choice = choose(clock, clock)
-    assert choice.kind == "software" and choice.phc is None
-    assert "eno1 stamps only some received packets" in choice.why and "ptpv2-event" in choice.why
-    # It can send, so an adapter that receives better makes a pair with it, by one clock.
-    assert choose(clock, parse("x", IGB.replace("Clock: 2", "Clock: 1"))).kind == "hardware"
+    assert (choice.kind, choice.phc, choice.rx_filter) == ("hardware", 1, "ptp")
+    assert "only such as look like PTP's" in choice.why
+    # What counts is the port that receives.
+    better = parse("eno2", IGB.replace("Clock: 2", "Clock: 1"))
+    assert choose(clock, better).rx_filter == "all"
+    assert choose(better, clock).rx_filter == "ptp"
+
+
+def test_the_82576_of_qemu_too() -> None:
+    clock = parse("eth1", IGB_QEMU)
+    assert (clock.rx_filter, clock.phc) == ("ptp", 0)
+
+
+def test_ptp_over_ethernet_is_none_of_ours() -> None:
+    text = I40E
+    for name in ("ptpv2-l4-event", "ptpv2-event"):
+        text = text.replace(f"\t{name}\n", "")
+    choice = choose(parse("eno1", text), parse("eno1", text))
+    assert (choice.kind, choice.rx_filter) == ("software", None)
+    assert choice.why == (
+        "eno1 can't stamp received UDP packets in hardware, only: ptpv1-l4-event, ptpv2-l2-event"
+    )
 
 
 def without(text: str, word: str) -> PortClock:
@@ -182,7 +219,11 @@ def without(text: str, word: str) -> PortClock:
             without(IGB, "hardware-raw-clock"),
             "ethX does not stamp the packets that it receiv",
         ),
-        (parse("eth1", IGB), without(IGB, "all"), "ethX stamps only some"),
+        (
+            parse("eth1", IGB),
+            without(IGB, "all"),
+            "ethX can't stamp received UDP packets in hardware, only: none",
+        ),
         (
             parse("eth1", IGB),
             parse("eth2", E1000E),

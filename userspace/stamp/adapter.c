@@ -110,7 +110,16 @@ static void set_config(struct adapter port, struct hwtstamp_config *config, cons
 	changed = true;
 }
 
-void adapters_stamp(struct adapter out, struct adapter in, struct adapter_config told[2])
+/* Drivers may set a wider filter than they were asked for. */
+static bool covers(int filter, bool ptp)
+{
+	if (filter == HWTSTAMP_FILTER_ALL)
+		return true;
+	return ptp && (filter == HWTSTAMP_FILTER_PTP_V2_EVENT ||
+		       filter == HWTSTAMP_FILTER_PTP_V2_L4_EVENT);
+}
+
+void adapters_stamp(struct adapter out, struct adapter in, bool ptp, struct adapter_config told[2])
 {
 	const struct adapter ports[PORTS] = { out, in };
 	struct hwtstamp_config before[PORTS] = { read_config(out), read_config(in) }, config;
@@ -122,9 +131,9 @@ void adapters_stamp(struct adapter out, struct adapter in, struct adapter_config
 	config.tx_type = HWTSTAMP_TX_ON;
 	set_config(out, &config, "sent");
 	config = read_config(in);
-	config.rx_filter = HWTSTAMP_FILTER_ALL;
-	set_config(in, &config, "received");
-	if (config.rx_filter != HWTSTAMP_FILTER_ALL)
+	config.rx_filter = ptp ? HWTSTAMP_FILTER_PTP_V2_EVENT : HWTSTAMP_FILTER_ALL;
+	set_config(in, &config, ptp ? "received PTP" : "received");
+	if (!covers(config.rx_filter, ptp))
 		kb_die(KB_EXIT_LACKS,
 		       "%s: the adapter stamps only some received packets (filter %d);"
 		       " use --clock software",

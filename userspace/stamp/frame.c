@@ -12,7 +12,12 @@
 #define SPORT_AFTER_HEADERS 8 /* the UDP header's length: its first field */
 #define CHECKSUM_AFTER_HEADERS 2
 
-void frames_open(struct frames *frames, const char *path, uint32_t frame_bytes)
+/* IEEE 1588-2008, 13.3 and annex D: first byte of the message, second byte, UDP port. */
+#define PTP_SYNC 0
+#define PTP_VERSION 2
+#define PTP_EVENT_PORT 319
+
+void frames_open(struct frames *frames, const char *path, uint32_t frame_bytes, bool ptp)
 {
 	static struct traffic traffic;
 
@@ -22,8 +27,13 @@ void frames_open(struct frames *frames, const char *path, uint32_t frame_bytes)
 	frames->bytes = frame_bytes - ETH_FCS_LEN;
 	/* Packets of another run that are still under way are not taken for ours. */
 	frames->run = (uint32_t)kb_now_ns() ^ (uint32_t)getpid() << 16;
-	for (uint32_t i = 0; i < traffic.count; i++)
+	if (ptp)
+		frames->run = (frames->run & 0xffff0000) | PTP_SYNC | PTP_VERSION << 8;
+	for (uint32_t i = 0; i < traffic.count; i++) {
+		if (ptp)
+			traffic.groups[i].dport = PTP_EVENT_PORT;
 		template_fill(&traffic, i, frame_bytes, true, &frames->groups[i]);
+	}
 }
 
 static uint64_t stamp(const struct frames *frames)

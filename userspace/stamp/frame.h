@@ -22,8 +22,12 @@ struct frames {
 	uint8_t frame[KB_FRAME_MAX];
 };
 
-/* Reads the traffic file. Dies with exit code 2 if it is none, or the frames are too small. */
-void frames_open(struct frames *frames, const char *path, uint32_t frame_bytes);
+/*
+ * Reads the traffic file. Dies with exit code 2 if it is none, or the frames are too small. With
+ * `ptp` they look like Sync messages of PTP version 2 to an adapter: by UDP destination port and
+ * the first two bytes of the payload, which are the lower half of the run's number.
+ */
+void frames_open(struct frames *frames, const char *path, uint32_t frame_bytes, bool ptp);
 
 /* The next packet, round-robin over groups and flows, is in frames->frame then. */
 void frames_write(struct frames *frames, uint32_t sequence);

@@ -5,8 +5,8 @@
  * The stamp of a sent packet comes back without the packet (SOF_TIMESTAMPING_OPT_TSONLY), because a
  * copy that waits in the socket would make the DUT's packet a shared one, which is dearer to
  * forward where both are on one machine. So it is known by the count of packets that its socket has
- * sent (SOF_TIMESTAMPING_OPT_ID), which is not sure any more when one could not be sent: then
- * a new socket starts counting anew.
+ * sent (SOF_TIMESTAMPING_OPT_ID), which is not sure any more when one was refused: then a new
+ * socket starts counting anew.
  */
 #include "sockets.h"
 
@@ -126,7 +126,7 @@ void sockets_open(struct sockets *sockets, const char *in_netns)
 	out = (struct adapter){ sockets->tx, sockets->out };
 	in = (struct adapter){ sockets->rx, sockets->in };
 	if (sockets->hardware)
-		adapters_stamp(out, in, sockets->before);
+		adapters_stamp(out, in, sockets->ptp, sockets->before);
 	adapter_wait_carrier(out);
 	adapter_wait_carrier(in);
 }
@@ -139,12 +139,19 @@ bool sockets_send(struct sockets *sockets)
 		sockets->sent++;
 		return true;
 	}
-	if (errno != ENOBUFS && errno != EAGAIN && errno != ENETDOWN && errno != EINTR)
+	switch (errno) {
+	case ENOBUFS: /* refused by the socket, before it was counted, or by the port, after that */
+		sockets_take(sockets);
+		close(sockets->tx);
+		open_tx(sockets);
+		return false;
+	case EAGAIN:
+	case EINTR:
+	case ENETDOWN:
+		return false;
+	default:
 		kb_die(KB_EXIT_FAILED, "%s: %s", sockets->out, strerror(errno));
-	sockets_take(sockets);
-	close(sockets->tx);
-	open_tx(sockets);
-	return false;
+	}
 }
 
 static int64_t stamp_in(const struct cmsghdr *control, bool hardware)

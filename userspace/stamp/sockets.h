@@ -11,7 +11,7 @@
 
 struct sockets {
 	const char *out, *in;
-	bool hardware;
+	bool hardware, ptp;
 	struct adapter_config before[2]; /* with `hardware`: of out and in */
 	int tx, rx;
 	uint32_t sent;	   /* packets so far: the next one's number */

@@ -8,6 +8,8 @@
  * intervals are between half and one and a half of the mean (RFC 2330 11.1, additive random
  * sampling): packets at regular ones would always meet the same phase of a load that is regular
  * too. No two are closer than half the mean, as most adapters hold one stamp of a sent packet only.
+ *
+ * Many adapters stamp only received packets of PTP. With --rx-filter ptp ours look like such.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -29,6 +31,7 @@
 #define GAP_STEPS 1024
 
 static const char *const clocks[] = { "hardware", "software", NULL };
+static const char *const filters[] = { "all", "ptp", NULL };
 
 struct stamper {
 	struct sockets sockets;
@@ -103,17 +106,17 @@ static void offer(struct stamper *st)
 
 	end = st->duration_ns ? due + st->duration_ns : UINT64_MAX;
 	while (!kb_stop && due < end && st->sockets.sent < MATCH_MAX) {
+		wait_until(st, due);
 		now = kb_now_ns();
-		if (now < due) {
-			wait_until(st, due);
+		if (now < due)
 			continue;
-		}
 		if (sockets_send(&st->sockets)) {
 			st->last_ns = now;
 			if (!st->first_ns)
 				st->first_ns = now;
 		} else {
 			st->failed++;
+			now = kb_now_ns(); /* a new socket takes its time */
 		}
 		/* Held up, it goes on from now instead of sending a burst. */
 		due = (now > due + NSEC_PER_SEC / st->rate_pps ? now : due) + gap_ns(st);
@@ -145,7 +148,8 @@ enum {
 	OPT_RATE,
 	OPT_DURATION,
 	OPT_CPU,
-	OPT_CLOCK
+	OPT_CLOCK,
+	OPT_FILTER
 };
 
 static const struct option options[] = {
@@ -158,6 +162,7 @@ static const struct option options[] = {
 	{ "duration-ms", required_argument, NULL, OPT_DURATION },
 	{ "cpu", required_argument, NULL, OPT_CPU },
 	{ "clock", required_argument, NULL, OPT_CLOCK },
+	{ "rx-filter", required_argument, NULL, OPT_FILTER },
 	{},
 };
 
@@ -196,6 +201,9 @@ static void parse(int argc, char **argv, struct stamper *st)
 		case OPT_CLOCK:
 			st->clock = kb_parse_choice("--clock", optarg, clocks);
 			break;
+		case OPT_FILTER:
+			st->sockets.ptp = kb_parse_choice("--rx-filter", optarg, filters);
+			break;
 		default:
 			exit(KB_EXIT_USAGE);
 		}
@@ -223,7 +231,7 @@ int main(int argc, char **argv)
 
 	kb_prog_init("kb-stamp");
 	parse(argc, argv, &st);
-	frames_open(&st.frames, st.traffic, st.frame_bytes);
+	frames_open(&st.frames, st.traffic, st.frame_bytes, st.sockets.ptp);
 	st.cpu = kb_pin_cpu(st.cpu);
 	st.timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
 	if (st.timer < 0)

@@ -14,8 +14,10 @@ from kbench.host.shell import Shell
 
 Kind = Literal["hardware", "software"]
 
-ALL = "all"
-"""The one receive filter under which an adapter stamps any UDP packet: the others are for PTP's and NTP's."""
+RxFilter = Literal["all", "ptp"]
+
+PTP_FILTERS = {"ptpv2-event", "ptpv2-l4-event"}
+"""Under these an adapter stamps what looks like PTP version 2 over UDP: many can't stamp more."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +35,25 @@ class PortClock:
     """Number of the adapter's clock (PTP hardware clock, /dev/ptpN); ports with the same one share it."""
 
     @property
-    def hardware_rx_all(self) -> bool:
-        """Whether the adapter can stamp every packet that it receives."""
-        return self.hardware_rx and ALL in self.rx_filters
+    def rx_filter(self) -> RxFilter | None:
+        """Which packets its adapter can be told to stamp when it receives them; None: none of ours."""
+        if not self.hardware_rx:
+            return None
+        if "all" in self.rx_filters:
+            return "all"
+        return "ptp" if PTP_FILTERS & set(self.rx_filters) else None
 
     def lacks(self, *, sends: bool, receives: bool) -> str | None:
-        """Why its adapter can't stamp what it sends or all that it receives; None if it can."""
+        """Why its adapter can't stamp what it sends or receives; None if it can."""
         if self.phc is None:
             return f"{self.name} has no hardware clock"
         if sends and not self.hardware_tx:
             return f"{self.name} does not stamp the packets that it sends in hardware"
         if receives and not self.hardware_rx:
             return f"{self.name} does not stamp the packets that it receives in hardware"
-        if receives and not self.hardware_rx_all:
-            return f"{self.name} stamps only some received packets in hardware: {', '.join(self.rx_filters)}"
+        if receives and self.rx_filter is None:
+            some = ", ".join(self.rx_filters) or "none"
+            return f"{self.name} can't stamp received UDP packets in hardware, only: {some}"
         return None
 
     def fact(self) -> dict[str, bool | int | str | None]:
@@ -55,7 +62,7 @@ class PortClock:
         return {
             "hardware": why is None,
             "phc": self.phc,
-            "why": why or f"the driver of {self.name} claims hardware time stamps of all packets",
+            "why": why or f"the driver of {self.name} claims hardware time stamps",
         }
 
 
@@ -66,6 +73,8 @@ class Choice:
     kind: Kind
     why: str
     phc: int | None = None
+    rx_filter: RxFilter | None = None
+    """With hardware: ``ptp`` where packets must look like PTP's (UDP port 319) to be stamped on arrival."""
 
 
 def port_clock(shell: Shell, name: str, netns: str | None = None) -> PortClock:
@@ -121,4 +130,6 @@ def choose(generator: PortClock, sink: PortClock) -> Choice:
         if generator.name == sink.name
         else f"{generator.name} and {sink.name} stamp packets"
     )
-    return Choice("hardware", f"{where} by one hardware clock (ptp{generator.phc})", generator.phc)
+    only = ", on arrival only such as look like PTP's" if sink.rx_filter == "ptp" else ""
+    why = f"{where} by one hardware clock (ptp{generator.phc}){only}"
+    return Choice("hardware", why, generator.phc, sink.rx_filter)
