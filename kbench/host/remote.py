@@ -151,9 +151,8 @@ class RemoteShell(CommandShell):
         return shell
 
     def _wait_connected(self) -> None:
-        deadline = (
-            time.monotonic() + 2 * CONNECT_TIMEOUT_S
-        )  # the name server and the key exchange take time too
+        # The name server and the exchange of keys take time as well.
+        deadline = time.monotonic() + 2 * CONNECT_TIMEOUT_S
         while not (self._directory / "ssh").exists():
             if not self.alive() or time.monotonic() > deadline:
                 why = self.last_words() or f"no answer in {2 * CONNECT_TIMEOUT_S} s"

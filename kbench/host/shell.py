@@ -122,8 +122,9 @@ class CommandShell(ABC):
 def _raise_file_error(path: str, stderr: str) -> NoReturn:
     """The errno is found by its text: commands end with 1 whatever went wrong."""
     last = stderr.splitlines()[-1] if stderr else "no word why"
-    code = next((code for text, code in ERRNOS.items() if text in last), errno.EIO)
-    if "nonexistent" in last or "can't cd" in last:  # dash's own words, for a redirection and for cd
+    known = [text for text in ERRNOS if text in last]
+    code = ERRNOS[max(known, key=len)] if known else errno.EIO  # "No such device" begins another one as well
+    if "nonexistent" in last or "can't cd" in last:  # the words of shells, for a redirection and for cd
         code = errno.ENOENT
     raise HostFileError(code, f"{path}: {os.strerror(code)}" if code != errno.EIO else f"{path}: {last}")
 
