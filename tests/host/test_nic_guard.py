@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from kbench.errors import EnvironmentProblem
+from kbench.functions.model import Tables
 from kbench.host.base import Host
 from kbench.host.nic import guard
+from tests.host.injection import Work
 
 LOOK = (
     ("ip", "-details", "link", "show"),
@@ -293,6 +295,15 @@ def test_a_port_in_use_is_refused_and_nothing_changes(here: Here, local_host: Ho
         overridden = guard.require_free(local_host, [use.port], netns=here.n, i_know=True)
         assert overridden == found
     assert here.look() == before
+
+
+def test_a_program_without_a_qdisc_is_found(here: Here, local_host: Host, tmp_path: Path) -> None:
+    """kb-af-packet attaches one by tcx, which neither `ip` nor `tc` of 2022 knows; on older kernels it is a clsact."""
+    work = Work(tmp_path, "drop", Tables())
+    words = ["--rx", "pa", "--tx", "pb", "--function", "drop", "--image", str(work.image)]
+    here.kbench(here.n, "kb-af-packet", *words)
+    (found,) = [x for x in guard.objections(local_host, "pa", netns=here.n) if x.rule == "tc"]
+    assert re.search(r"\((tcx ingress|tc ingress filter bpf) program \d+ kb_ingress", found.why)
 
 
 def test_there_are_enough_ways() -> None:

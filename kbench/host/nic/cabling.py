@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from kbench.errors import EnvironmentProblem
 from kbench.host import net
 from kbench.host.base import Host
-from kbench.host.journal import Journal
-from kbench.host.nic.lend import has_carrier, lend
+from kbench.host.journal import Entry, Journal
+from kbench.host.nic.lend import has_carrier
+from kbench.host.nic.state import read_state
 from kbench.host.process import Process
 
 Progress = Callable[[str], None]
@@ -130,18 +131,36 @@ def find_cables(
     names = "; ".join(f"{', '.join(place.ports)} of {place.label}" for place in places)
     progress(f"looking for cables by probe frames: {names}")
     with contextlib.ExitStack() as stack:
-        raised = [end for place in places for end in _bring_up(place, journal, stack)]
+        raised = [port for place in places for port in _bring_up(place, journal, stack)]
         without = _wait_for_carriers(places, carrier_s if raised else 0.0)
         heard = _listen(places, [end for end in ends if end not in without], stack)
     return sort_out(ends, heard, without)
 
 
-def _bring_up(place: Place, journal: Journal | None, stack: contextlib.ExitStack) -> list[End]:
+def _bring_up(place: Place, journal: Journal | None, stack: contextlib.ExitStack) -> list[str]:
+    """Bring up those ports that are down, until the stack unwinds; their names.
+
+    Their whole state goes into the journal first, for `kbench restore`. Here they are only brought down again: nothing
+    but that is changed, and to compare every setting of every port takes seconds on a slow machine.
+    """
     links = net.links(place.host)
-    raised = [end for end in place.ends() if "UP" not in links[end.port]["flags"]]
-    for end in raised:
-        stack.callback(lend(place.host, journal, end.port, None).give_back)
+    raised = [port for port in place.ports if "UP" not in links[port]["flags"]]
+    if not raised:
+        return []
+    entries: list[Entry] = []
+    if journal:
+        states = [read_state(place.host, port) for port in raised]
+        entries = [journal.record("nic", state=state.to_json(), at=place.host.address) for state in states]
+    stack.callback(_bring_down, place.host, raised, journal, entries)
+    net.batch(place.host, None, [f"link set dev {port} up" for port in raised])
     return raised
+
+
+def _bring_down(host: Host, ports: Sequence[str], journal: Journal | None, entries: Sequence[Entry]) -> None:
+    net.batch(host, None, [f"link set dev {port} down" for port in ports])
+    for entry in entries:
+        assert journal
+        journal.done(entry)
 
 
 def _wait_for_carriers(places: Sequence[Place], timeout_s: float) -> set[End]:

@@ -21,6 +21,18 @@ PEERED = ("veth", "netkit")
 ESTABLISHED = 1
 """TCP_ESTABLISHED of include/net/tcp_states.h; connected UDP sockets have it too."""
 
+SYSFS = """
+for s in /sys/class/net/*; do
+    [ -e "$s" ] || continue
+    w=${s##*/}
+    [ -e "$s/device" ] && w="$w device"
+    [ -e "$s/phy80211" ] && w="$w wireless"
+    [ -e "$s/device/sriov_numvfs" ] && w="$w $(cat "$s/device/sriov_numvfs")"
+    echo "$w"
+done
+"""
+"""For each port its name, and what it is: one program for all, since each takes a round trip."""
+
 
 class ToolShell(Shell, Protocol):
     """A Shell on which kbench's programs can be run, as every Host is."""
@@ -121,7 +133,7 @@ def read_machine(shell: ToolShell, *, netns: str | None = None, session: Iterabl
     connections = _connections(shell, netns)
     asked = [connection.remote for connection in connections] + list(session)
     claims, elsewhere = _claims(shell, netns)
-    ethernet = [name for name, link in links.items() if link.get("link_type") == "ether"]
+    sysfs = {name: words for name, words in _sysfs(shell, netns).items() if name in links}
     return Machine(
         links=links,
         addresses=addresses,
@@ -130,9 +142,11 @@ def read_machine(shell: ToolShell, *, netns: str | None = None, session: Iterabl
         ways=_ways(shell, netns, asked),
         claims=claims,
         elsewhere=elsewhere,
-        physical=frozenset(x for x in ethernet if _in_sysfs(shell, netns, x, "device")),
-        wireless=frozenset(x for x in ethernet if _in_sysfs(shell, netns, x, "phy80211")),
-        virtual_functions={x: count for x in ethernet if (count := _functions(shell, netns, x))},
+        physical=frozenset(name for name, words in sysfs.items() if "device" in words),
+        wireless=frozenset(name for name, words in sysfs.items() if "wireless" in words),
+        virtual_functions={
+            name: int(word) for name, words in sysfs.items() for word in words if word.isdigit() and int(word)
+        },
     )
 
 
@@ -145,17 +159,10 @@ def _ip(shell: Shell, netns: str | None, *words: str) -> list[Json]:
     return [item for item in found if item]
 
 
-def _in_sysfs(shell: Shell, netns: str | None, name: str, entry: str) -> bool:
-    return shell.exists(f"/sys/class/net/{name}/{entry}", netns=netns)
-
-
-def _functions(shell: Shell, netns: str | None, name: str) -> int:
-    try:
-        return int(shell.read_text(f"/sys/class/net/{name}/device/sriov_numvfs", netns=netns))
-    except HostFileError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return 0
-        raise
+def _sysfs(shell: Shell, netns: str | None) -> dict[str, list[str]]:
+    """What SYSFS prints, by port."""
+    text = shell.run(["sh", "-c", SYSFS], netns=netns).stdout
+    return {words[0]: words[1:] for line in text.splitlines() if (words := line.split())}
 
 
 def _claims(shell: ToolShell, netns: str | None) -> tuple[Json, list[Elsewhere]]:
