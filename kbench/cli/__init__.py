@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from kbench import __version__
-from kbench.cli import machine, measuring, reading
+from kbench.cli import machine, measuring, network, reading
 from kbench.errors import INTERRUPTED_EXIT_CODE, KbenchError, UsageError
 
 EXAMPLES = """\
@@ -66,5 +66,6 @@ def _parser() -> argparse.ArgumentParser:
 
     measuring.add(commands)
     reading.add(commands)
+    network.add(commands)
     machine.add(commands)
     return parser

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kbench.cli.arguments import load, names, numbers, output, share
+from kbench.cli.network import ports, queues, split_generator
 
 if TYPE_CHECKING:
     from kbench.measure.plan import Options
@@ -42,11 +43,17 @@ def _selection(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument("--placement", choices=("same", "split"), default="same",
                        help="generator and DUT on one CPU, or on two (default: same)")  # fmt: skip
+    nics = parser.add_argument_group("on network cards (docs/nic.md)")
+    ports(nics)
+    nics.add_argument("--nic-profile", metavar="FILE", help="TOML file of settings (default: kbench's own)")
+    nics.add_argument("--queues", type=queues, metavar="N",
+                      help="receive queues, one to N; or a list (default: as the profile says)")  # fmt: skip
     what = parser.add_argument_group("what")
-    what.add_argument("--datapath", type=names, metavar="LIST", help="netfilter,xdp,af_packet,kernel")
+    what.add_argument("--datapath", type=names, metavar="LIST", help="netfilter,xdp,xdp_generic,af_packet,kernel")
     what.add_argument("--function", type=names, metavar="LIST",
                       help="forward,filter,drop (default: forward,filter)")  # fmt: skip
-    what.add_argument("--generator", metavar="NAME", help="pktgen or xdp (default: pktgen where it exists)")
+    what.add_argument("--generator", action="append", metavar="NAME|URL",
+                      help="pktgen or xdp (default: pktgen where it exists); or ssh://[user@]host/eth2")  # fmt: skip
     what.add_argument("--rules", type=numbers, metavar="N,...", help="generated rules (default: 100)")
     what.add_argument(
         "--shape", type=names, metavar="LIST", default=("acl",), help="acl,fw,ipc (default: acl)"
@@ -142,6 +149,15 @@ def options(a: argparse.Namespace) -> Options:
         "flows": a.flows,
         "frame_bytes": a.frame_bytes,
     }
+    generator, tester = split_generator(a.generator)
+    chosen |= {
+        "nic": a.nic,
+        "peer": a.peer,
+        "dut": a.dut,
+        "tester": tester,
+        "nic_profile": a.nic_profile,
+        "queues": a.queues,
+    }
     if hasattr(a, "rounds"):
         chosen |= {
             "methods": a.method,
@@ -165,7 +181,9 @@ def options(a: argparse.Namespace) -> Options:
         kernel=a.kernel,
         lab_mode=a.lab_mode,
         datapaths=a.datapath,
-        generator=a.generator,
+        generator=generator,
+        i_know=a.i_know,
+        lab_nic=a.lab_nic,
         shapes=a.shape,
         match_share=a.match_share,
         seed=a.seed,

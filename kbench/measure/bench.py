@@ -18,7 +18,16 @@ from kbench.measure.testbeds.base import Port, Testbed
 BASELINE = "baseline"
 """Name of the bench that shows what the generator and the way to the DUT cost by themselves."""
 
-SinkMode = Literal["count", "latency", "stamp"]
+SinkMode = Literal["count", "latency", "stamp", "beside"]
+"""beside: it counts, but leaves the packets of kb-stamp to kb-stamp."""
+
+
+SINK_OPTIONS: dict[SinkMode, tuple[str, ...]] = {
+    "count": ("--mode", "count"),
+    "latency": ("--mode", "latency"),
+    "stamp": ("--mode", "stamp"),
+    "beside": ("--mode", "count", "--pass-stamped"),
+}
 
 
 @dataclass
@@ -33,18 +42,40 @@ class Bench:
     """Where the generator's packets leave from."""
     counts_at: Port | None
     """Where the sink counts; None if nothing counts (packets end in a dummy device)."""
+    work: Work | None = None
+    """What the datapath does, once it has its turn."""
     sink: Process | None = field(default=None)
     sink_mode: SinkMode | None = None
     offloads: dict[str, list[str] | None] = field(default_factory=dict)
     """By port of the DUT the features that are on; None where that can't be told."""
+
+    def take_turn(self) -> None:
+        """Has its ports to itself from now on: attaches the datapath, unless it is attached already."""
+        self.testbed.turn.take(self, self._enter, self._leave)
+
+    def end_turn(self) -> None:
+        """Stops the sink and detaches the datapath, if it is attached."""
+        self.testbed.turn.end(self)
+
+    def _enter(self) -> None:
+        if self.datapath is not None:
+            assert self.work is not None
+            self.datapath.attach(self.work)
+            self.testbed.settle()
+
+    def _leave(self) -> None:
+        self.stop_sink()
+        if self.datapath is not None:
+            self.datapath.detach()
 
     def start_sink(self, mode: SinkMode) -> None:
         """Starts the sink, or starts it again in another mode."""
         if self.counts_at is None or self.sink_mode == mode:
             return
         self.stop_sink()
-        self.sink = self.host.start(
-            [self.host.program("kb-sink"), "--if", self.counts_at.name, "--mode", mode],
+        host = self.testbed.host_of(self.counts_at)
+        self.sink = host.start(
+            [host.program("kb-sink"), "--if", self.counts_at.name, *SINK_OPTIONS[mode]],
             netns=self.counts_at.netns,
         )
         self.sink_mode = mode
@@ -61,7 +92,12 @@ class Bench:
 
     def counted(self) -> dict[str, Any] | None:
         """The sink's counters, if there is one."""
-        return self.sink.snapshot() if self.sink else None
+        if self.sink is None or self.counts_at is None:
+            return None
+        counted = self.sink.snapshot()
+        if self.testbed.host_of(self.counts_at) is not self.testbed.tester:
+            counted["samples"] = []  # by another machine's clock than the generator's
+        return counted
 
 
 class Benches:
@@ -81,18 +117,17 @@ class Benches:
     def add(self, name: str, testbed: Testbed, datapath: type[Datapath], options: Any, work: Work) -> Bench:
         """A bench called `name` with `datapath` attached; its sink is not started yet."""
         self._stack.enter_context(testbed)
-        attached = datapath(testbed, options)
-        self._stack.callback(attached.detach)
-        attached.attach(work)
         bench = Bench(
             name=name,
             host=testbed.host,
             testbed=testbed,
-            datapath=attached,
+            datapath=datapath(testbed, options),
             into=testbed.generator,
             counts_at=testbed.sink,
+            work=work,
         )
-        self._stack.callback(bench.stop_sink)
+        self._stack.callback(bench.end_turn)
+        bench.take_turn()
         return bench
 
     def add_baseline(self, testbed: Testbed) -> Bench:
@@ -106,7 +141,7 @@ class Benches:
             into=testbed.generator,
             counts_at=testbed.rx,
         )
-        self._stack.callback(bench.stop_sink)
+        self._stack.callback(bench.end_turn)
         return bench
 
     def add_dummy_baseline(self, testbed: Testbed) -> Bench:

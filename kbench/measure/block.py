@@ -95,7 +95,7 @@ class Block:
                 raise
             self.place.notice(f"{name} was left out: {problem}")
         else:
-            if self.place.part.kind == "wall":
+            if self.place.part.kind in ("wall", "emulated"):
                 ports = (bench.testbed.rx, bench.testbed.tx)
                 bench.offloads = {p.name: offloads(self.place.host, p.name, p.netns) for p in ports}
             self.benches.append(bench)

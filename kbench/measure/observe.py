@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 from kbench.errors import MeasureError
@@ -13,6 +14,7 @@ from kbench.measure.datapaths.base import Seen
 from kbench.measure.generators.base import Generator, Load, Offered
 from kbench.measure.ledger import ledger
 from kbench.measure.losses import PortLosses, Reading
+from kbench.measure.stamping import Stamper, beside
 from kbench.model import Case, Counters, Kind
 
 DRAIN_STEP_S = 0.01
@@ -41,6 +43,8 @@ class Observed:
     seen: Seen | None
     sink: dict[str, Any] | None
     ports: PortLosses
+    nic_stats: dict[str, dict[str, int]] = field(default_factory=dict)
+    """On NICs, by role, how far the drivers' own counters moved (ethtool -S)."""
 
     @property
     def counters(self) -> Counters:
@@ -53,13 +57,24 @@ def observe(bench: Bench, setting: Setting, load: Load) -> Observed:
     before, ports = bench.seen(), bench.testbed.read_ports()
     if bench.sink:
         bench.sink.reset()
-    offered = setting.generator.offer(
-        bench.testbed, bench.into, setting.traffic, setting.case.frame_bytes, load
-    )
-    return _drain(bench, before, ports, offered)
+    frame_bytes = setting.case.frame_bytes
+    stamper = None
+    if load.clock:
+        stamper = Stamper(bench.testbed, setting.traffic, frame_bytes, clock=load.clock)
+    try:
+        with stamper or nullcontext():
+            offered = setting.generator.offer(bench.testbed, bench.into, setting.traffic, frame_bytes, load)
+        observed = _drain(bench, before, ports, offered, stamper)
+    except MeasureError:
+        bench.testbed.check()  # a cable that is gone says more than what failed for want of it
+        raise
+    bench.testbed.check()
+    return observed
 
 
-def _drain(bench: Bench, before: Seen | None, ports: Reading, offered: Offered) -> Observed:
+def _drain(
+    bench: Bench, before: Seen | None, ports: Reading, alone: Offered, stamper: Stamper | None
+) -> Observed:
     """Reads all counters until every packet is accounted for, or they stand still."""
     quiet, last = 0, None
     deadline = time.monotonic() + DRAIN_TIMEOUT_S
@@ -67,7 +82,13 @@ def _drain(bench: Bench, before: Seen | None, ports: Reading, offered: Offered) 
         # From the end of the packets' way to its start: what moves meanwhile is missing, not counted twice.
         sink, seen = bench.counted(), bench.seen()
         seen = _difference(before, seen) if before and seen else None
-        observed = Observed(offered, seen, sink, bench.testbed.losses(ports, bench.testbed.read_ports()))
+        offered = alone
+        if stamper is not None and sink is not None:
+            offered, sink = beside(alone, sink, stamper.counted)
+            sink["latency"] = stamper.result()
+        read = bench.testbed.read_ports()
+        losses = bench.testbed.losses(ports, read)
+        observed = Observed(offered, seen, sink, losses, bench.testbed.nic_stats(ports, read))
         counters = observed.counters
         quiet = quiet + 1 if counters == last else 0
         if counters.unexplained == 0 or quiet >= DRAIN_QUIET_STEPS:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -15,6 +16,7 @@ from kbench.measure.datapaths import DATAPATHS
 from kbench.measure.generators import GENERATORS
 from kbench.model import Case, Function, Part, Placement
 
+DEFAULT_DATAPATHS = tuple(name for name, datapath in DATAPATHS.items() if datapath.default)
 FUNCTIONS: tuple[Function, ...] = ("forward", "filter", "drop")
 Where = Literal["auto", "host", "lab"]
 LabMode = Literal["exact", "functional"]
@@ -68,7 +70,7 @@ class Abilities(Protocol):
 
 def can_run(can: Abilities, datapath: str) -> Answer:
     """Whether this machine itself can run a datapath."""
-    answer: Answer = getattr(can, datapath)
+    answer: Answer = can.xdp if datapath == "xdp_generic" else getattr(can, datapath)
     return answer
 
 
@@ -120,6 +122,20 @@ class Options:
     af_packet_ring: str = "v3"
     xdp_mode: str = "native"
     latency: bool = True
+    nic: tuple[str, ...] = ()
+    """The DUT's ports, rx first; none: a veth testbed, unless `dut` says otherwise."""
+    peer: tuple[str, ...] = ()
+    """Ports that they are cabled to, in the same order; none: they are looked for."""
+    dut: str | None = None
+    """ssh:// URL of the DUT with its ports; None: it is this machine, or the lab."""
+    tester: str | None = None
+    """ssh:// URL of the machine that offers load, with its ports."""
+    nic_profile: str | None = None
+    queues: tuple[int, ...] = ()
+    """Numbers of receive queues to measure with; none: as the NIC profile says."""
+    i_know: bool = False
+    """Take ports that are in use, but for that of the controlling session."""
+    lab_nic: str = "e1000e"
     label: str | None = None
     results: Path = Path("results")
     reports: Path = Path("reports")
@@ -133,6 +149,11 @@ class Plan:
     parts: tuple[Part, ...]
     why: str
     notices: tuple[str, ...] = field(default=())
+
+
+def on_nics(options: Options) -> bool:
+    """Whether network cards are asked for, in place of veth."""
+    return bool(options.nic or options.dut)
 
 
 def one_of(what: str, name: str, known: list[str]) -> str:
@@ -154,24 +175,24 @@ def make_cases(options: Options) -> tuple[Case, ...]:
         shapes = options.shapes if function == "filter" and not options.rules_file else ("acl",)
         for frame in options.frame_bytes:
             for n_routes in routes:
-                for n_rules in rules:
-                    for shape in shapes:
-                        case = Case(
-                            function=function,
-                            frame_bytes=frame,
-                            routes=n_routes,
-                            rules=n_rules,
-                            shape=shape,
-                            flows=options.flows,
-                            match_share=options.match_share,
-                            routes_file=options.routes_file if function != "drop" else None,
-                            rules_file=options.rules_file if function == "filter" else None,
-                            seed=options.seed,
-                        )
-                        validate_case(case)
-                        if case.rules_file or case.routes_file:
-                            tables_for(case)  # a bad file is refused before anything is begun
-                        cases.append(case)
+                for n_rules, shape, queues in itertools.product(rules, shapes, options.queues or (0,)):
+                    case = Case(
+                        function=function,
+                        frame_bytes=frame,
+                        routes=n_routes,
+                        rules=n_rules,
+                        shape=shape,
+                        flows=options.flows,
+                        match_share=options.match_share,
+                        routes_file=options.routes_file if function != "drop" else None,
+                        rules_file=options.rules_file if function == "filter" else None,
+                        seed=options.seed,
+                        queues=queues,
+                    )
+                    validate_case(case)
+                    if case.rules_file or case.routes_file:
+                        tables_for(case)  # a bad file is refused before anything is begun
+                    cases.append(case)
     return tuple(cases)
 
 
@@ -180,14 +201,18 @@ def make_plan(options: Options, can: Abilities) -> Plan:
 
     Raises UsageError for bad options, EnvironmentProblem for what this machine can't do.
     """
-    _refuse_bad_numbers(options)
-    for name in options.methods:
-        one_of("method", name, list(METHODS))
-    asked = options.datapaths
-    for name in asked or ():
-        one_of("datapath", name, list(DATAPATHS))
-    if options.generator:
-        one_of("generator", options.generator, list(GENERATORS))
+    refuse_bad_options(options)
+    for what, given in (
+        ("--peer", options.peer),
+        ("--generator ssh://", options.tester),
+        ("--queues", options.queues),
+        ("--nic-profile", options.nic_profile),
+        ("--i-know", options.i_know),
+    ):
+        if given:
+            raise UsageError(
+                f"{what} is about network cards: name the DUT's port with --nic, or --dut ssh://"
+            )
     if options.xdp_mode == "generic" and options.generator == "pktgen":
         raise UsageError(
             "pktgen into generic XDP over veth crashes kernels 6.1 and 6.12 (BUG in pskb_expand_head, shared buffers):"
@@ -203,7 +228,7 @@ def make_plan(options: Options, can: Abilities) -> Plan:
     parts = tuple(part for part in parts if part.datapaths)
     if not parts:
         raise EnvironmentProblem(f"nothing that was asked for can run here: {why}")
-    _refuse_uncovered(cases, parts)
+    refuse_uncovered(cases, parts)
     notices = [
         f"{part.name}: {UNFAIR_PKTGEN_XDP}"
         for part in parts
@@ -218,8 +243,14 @@ def make_plan(options: Options, can: Abilities) -> Plan:
     return Plan(cases, parts, why, tuple(notices))
 
 
-def _refuse_bad_numbers(options: Options) -> None:
+def refuse_bad_options(options: Options) -> None:
     """What no machine could measure."""
+    for name in options.methods:
+        one_of("method", name, list(METHODS))
+    for name in options.datapaths or ():
+        one_of("datapath", name, list(DATAPATHS))
+    if options.generator:
+        one_of("generator", options.generator, list(GENERATORS))
     if options.load_pps is not None and options.load_pps < 1:
         raise UsageError("--load must be 'max' or at least 1 packet/s")
     for flag, number, low, high in (
@@ -240,7 +271,9 @@ def _refuse_bad_numbers(options: Options) -> None:
 
 
 def _auto(options: Options, can: Abilities) -> tuple[tuple[Part, ...], str]:
-    answers = {name: can_run(can, name) for name in options.datapaths or DATAPATHS} | {"pktgen": can.pktgen}
+    answers = {name: can_run(can, name) for name in options.datapaths or DEFAULT_DATAPATHS} | {
+        "pktgen": can.pktgen
+    }
     lacks = "; ".join(f"no {name} ({answer.why})" for name, answer in answers.items() if not answer.ok)
     if not lacks:
         return _host_only(options, can)
@@ -274,14 +307,14 @@ def _host_only(options: Options, can: Abilities) -> tuple[tuple[Part, ...], str]
         )
     part = _host_part(options, can, "as asked" if options.where == "host" else "it can run everything")
     why = "everything on the host"
-    for name in DATAPATHS if options.datapaths is None else ():
+    for name in DEFAULT_DATAPATHS if options.datapaths is None else ():
         if name not in part.datapaths:
             why += f"; without {name}: {can_run(can, name).why}"
     return (part,), why
 
 
 def _host_part(options: Options, can: Abilities, reason: str) -> Part:
-    names = tuple(n for n in options.datapaths or DATAPATHS if can_run(can, n).ok)
+    names = tuple(n for n in options.datapaths or DEFAULT_DATAPATHS if can_run(can, n).ok)
     wanted = [options.generator] if options.generator else []
     able = [g for g in (*wanted, "pktgen", "xdp") if can_offer(can, g).ok]
     return Part("host", "wall", names if able else (), able[0] if able else "xdp", options.placement, reason)
@@ -296,13 +329,14 @@ def _lab_part(options: Options, can: Abilities, reason: str) -> Part:
         raise UsageError("the lab has no real time, which methods other than max need: use --where host")
     if options.placement == "split" and options.where == "lab" and options.lab_mode == "exact":
         raise UsageError("the lab's exact mode has one CPU: use --placement same, or --lab-mode functional")
-    names = tuple(options.datapaths or DATAPATHS)
+    names = options.datapaths or DEFAULT_DATAPATHS
     placement: Placement = "same" if options.lab_mode == "exact" else options.placement
     generator = options.generator or "pktgen"
     return Part("lab", options.lab_mode, names, generator, placement, reason, kernel=options.kernel)
 
 
-def _refuse_uncovered(cases: tuple[Case, ...], parts: tuple[Part, ...]) -> None:
+def refuse_uncovered(cases: tuple[Case, ...], parts: tuple[Part, ...]) -> None:
+    """UsageError for a function that none of the datapaths has."""
     names = {name for part in parts for name in part.datapaths}
     for case in cases:
         if not any(case.function in DATAPATHS[name].functions for name in names):

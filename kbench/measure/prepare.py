@@ -18,7 +18,7 @@ from kbench.model import Case
 
 @dataclass(frozen=True)
 class Prepared:
-    """A case, ready to be measured on one host. Paths are on that host, in its `scratch` directory."""
+    """A case, ready to be measured. Paths of the work are on the DUT's host, the others on the tester."""
 
     case: Case
     work: Work
@@ -27,23 +27,33 @@ class Prepared:
     packets: Sequence[Packet]
     marker: bytes | None
     scratch: str
+    """A directory on the tester."""
 
 
-def prepare(case: Case, host: Host, scratch: str, ports: Sequence[tuple[bytes, bytes]]) -> Prepared:
-    """Compiles the case's tables for `ports` (own MAC, next hop's MAC; rx first) and puts the files on `host`."""
+def prepare(
+    case: Case,
+    host: Host,
+    scratch: str,
+    ports: Sequence[tuple[bytes, bytes]],
+    tester: tuple[Host, str] | None = None,
+) -> Prepared:
+    """Compiles the case's tables for `ports` (own MAC, next hop's MAC; rx first) and puts the files where they are
+    needed: in `scratch` on the DUT's host, and on the tester in the directory that comes with it (None: it is the same
+    machine)."""
+    offering, directory = tester or (host, scratch)
     tables: Tables = tables_for(case)
-    dut = [Port(mac, next_hop) for mac, next_hop in ports]
-    reference = Reference(case.function, tables, dut)
+    own = [Port(mac, next_hop) for mac, next_hop in ports]
+    reference = Reference(case.function, tables, own)
     traffic = make_traffic(case, tables, reference)
-    image_path, traffic_path = f"{scratch}/{case.case_id}.image", f"{scratch}/{case.case_id}.traffic"
-    host.put(image_path, compile_image(case.function, tables, dut))
-    host.put(traffic_path, traffic_file(traffic.groups, src_mac=dut[0].next_hop, dst_mac=dut[0].mac))
+    image_path, traffic_path = f"{scratch}/{case.case_id}.image", f"{directory}/{case.case_id}.traffic"
+    host.put(image_path, compile_image(case.function, tables, own))
+    offering.put(traffic_path, traffic_file(traffic.groups, src_mac=own[0].next_hop, dst_mac=own[0].mac))
     return Prepared(
         case=case,
         work=Work(case.function, tables, image_path),
         traffic=traffic_path,
         reference=reference,
-        packets=verification_packets(tables, case.function, dut, case.seed),
+        packets=verification_packets(tables, case.function, own, case.seed),
         marker=marker(reference),
-        scratch=scratch,
+        scratch=directory,
     )

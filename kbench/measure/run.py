@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kbench import __version__
 from kbench.errors import EnvironmentProblem, KbenchError, StoreError, VerificationFailed
@@ -24,7 +24,7 @@ from kbench.host.facts import host_facts, throttle_events
 from kbench.host.journal import Journal, restore, run_dir
 from kbench.host.lab import LabHost, Parts
 from kbench.host.local import LocalHost
-from kbench.measure.plan import Abilities, Options, Plan, make_plan
+from kbench.measure.plan import Abilities, Options, Plan, make_plan, on_nics
 from kbench.measure.profile import deviations
 from kbench.measure.reporter import Reporter
 from kbench.measure.session import Session
@@ -35,6 +35,10 @@ from kbench.store import Run, RunStore, load_run, new_run_id
 LAB_SCRATCH = "/tmp"
 LAB_CPUS = 2
 """Of a functional lab; an exact one has one."""
+
+if TYPE_CHECKING:
+    from kbench.measure.nics.bay import Bay
+    from kbench.measure.nics.nics import Nics
 
 
 @dataclass(frozen=True)
@@ -67,26 +71,34 @@ def run(
         with reporter.timed("building kbench's programs"):
             programs = builds.programs(reporter.step)
         local = stack.enter_context(LocalHost(programs))
-        earlier: Run | None = None
-        if resume is None:
-            plan = make_plan(options, probe(local))
-            plan = dataclasses.replace(plan, notices=(*plan.notices, *deviations(options, plan.parts)))
-            lab = lab_parts(plan, reporter)
-            store = RunStore.create(options.results, new_run_id(), run_document(options, plan, local))
-        else:
-            earlier = load_run(resume, options.results)
+        earlier = None if resume is None else load_run(resume, options.results)
+        if earlier is not None:
             options, plan = resumed(earlier, options, local)
-            lab = lab_parts(plan, reporter)
+        run_id = earlier.run_id if earlier else new_run_id()
+        journal = stack.enter_context(journal_of(run_id, reporter))
+        journal.record_process(local.agent_pid)
+        nics = None
+        if on_nics(options):
+            from kbench.measure.nics.nics import Nics
+
+            nics = stack.enter_context(Nics.open(options, local, journal, reporter))
+        if earlier is None:
+            plan = nics.plan(options) if nics else make_plan(options, probe(local))
+            plan = dataclasses.replace(plan, notices=(*plan.notices, *deviations(options, plan.parts)))
+        elif nics and nics.plan(options).parts != plan.parts:
+            raise StoreError(f"{earlier.path} was begun on other ports, or otherwise cabled: start a new run")
+        lab = lab_parts(plan, reporter)
+        if earlier is None:
+            store = RunStore.create(options.results, run_id, run_document(options, plan, local))
+        else:
             store = RunStore.reopen(earlier.path)
         stack.enter_context(store)
         reporter.say(f"where: {plan.why}")
-        journal = stack.enter_context(journal_of(store.path.name, reporter))
-        journal.record_process(local.agent_pid)
         for text in plan.notices:
             reporter.warn(text)
             if resume is None:
                 store.append_notice(text)
-        work = _Run(plan, options, local, lab, store, journal, reporter, verify_only, earlier)
+        work = _Run(plan, options, local, lab, nics, store, journal, reporter, verify_only, earlier)
         return Outcome(store.path, work.carry_out())
 
 
@@ -98,6 +110,7 @@ class _Run:
     options: Options
     local: LocalHost
     lab: Parts | None
+    nics: Nics | None
     store: RunStore
     journal: Journal
     reporter: Reporter
@@ -124,6 +137,14 @@ class _Run:
         return VerificationFailed("; ".join(failed)) if failed else None
 
     def _part(self, part: Part) -> list[str]:
+        if self.nics is not None:
+            bay = self.nics.bay
+            self.store.append_facts(part.name, self.nics.facts())
+            try:
+                return self._measure(part, bay.dut, bay.scratch, bay.cpu_count, bay.journal, bay)
+            finally:
+                self.store.append_facts(part.name, self.nics.settings())
+                self.nics.keep_logs(self.store.path)
         if part.name == "host":
             cpus = len(os.sched_getaffinity(0))
             failed = self._measure(part, self.local, str(self.journal.make_tmpdir()), cpus, self.journal)
@@ -150,7 +171,15 @@ class _Run:
             lab.finish()
         return failed
 
-    def _measure(self, part: Part, host: Host, scratch: str, cpus: int, journal: Journal | None) -> list[str]:
+    def _measure(
+        self,
+        part: Part,
+        host: Host,
+        scratch: str,
+        cpus: int,
+        journal: Journal | None,
+        bay: Bay | None = None,
+    ) -> list[str]:
         place = Workplace(
             host=host,
             part=part,
@@ -159,6 +188,7 @@ class _Run:
             scratch=scratch,
             tag=self.store.path.name[-4:],
             journal=journal,
+            bay=bay,
             store=self.store,
             reporter=self.reporter,
             earlier=self.earlier.trials if self.earlier else (),
@@ -172,7 +202,7 @@ class _Run:
 def lab_parts(plan: Plan, reporter: Reporter) -> Parts | None:
     """What the plan's lab is made of, fetched and built before anything is measured; None without a lab."""
     for part in plan.parts:
-        if part.kernel is not None:
+        if part.kernel is not None and part.nic is None:
             with reporter.timed(f"preparing the lab's kernel {part.kernel}"):
                 return Parts.prepare(part.kernel, reporter.step, need_module="netfilter" in part.datapaths)
     return None

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
+from kbench.errors import MeasureError
 from kbench.measure.bench import Bench
 from kbench.measure.block import Block
+from kbench.measure.carried import carried
 from kbench.measure.datapaths import DATAPATHS
 from kbench.measure.exact import DURATION_LIMIT_S, exact_rounds
 from kbench.measure.generators import GENERATORS
 from kbench.measure.generators.base import Load
 from kbench.measure.prepare import Prepared, prepare
+from kbench.measure.testbeds.base import Testbed
 from kbench.measure.trial import run_trial
 from kbench.measure.verify import verify
 from kbench.measure.wall import Wall
@@ -40,8 +44,15 @@ class Session:
     def _case(self, case: Case, names: list[str], verify_only: bool) -> None:
         place = self.place
         generator = GENERATORS[place.part.generator]()
-        generator.setup(place.host, place.journal)
-        prepared = prepare(case, place.host, place.scratch, place.testbed("plan").image_ports)
+        generator.setup(place.tester, place.journal)
+        if place.bay is not None:
+            place.bay.set_queues(case.queues)
+        testbed = place.testbed("plan")
+        prepared = prepare(
+            case, place.host, place.scratch, testbed.image_ports, (place.tester, place.tester_scratch)
+        )
+        if place.bay is not None:
+            prepared = self._on_wire(prepared, testbed)
         contenders = {name: DATAPATHS[name] for name in names}
         with Block(place, prepared, contenders, generator) as block:
             block.benches = [bench for bench in block.benches if self._proven(bench, prepared)]
@@ -52,8 +63,25 @@ class Session:
                 self._account(block)
             elif place.part.kind == "exact":
                 exact_rounds(block)
-        if place.part.kind == "wall":
+        if place.part.kind in ("wall", "emulated"):
             Wall(place, prepared, proven, generator).measure()
+
+    def _on_wire(self, prepared: Prepared, testbed: Testbed) -> Prepared:
+        """Without the verification packets that the cable does not carry as they are."""
+        testbed.turn.end()
+        packets = carried(testbed, prepared.packets, prepared.scratch)
+        there = {packet.name for packet in packets}
+        lacking = [packet.name for packet in prepared.packets if packet.name not in there]
+        if not packets:
+            raise MeasureError(
+                f"none of {len(lacking)} packets sent out of {testbed.generator.name} arrived at {testbed.rx.name}"
+            )
+        if lacking:
+            self.place.notice(
+                f"{len(lacking)} of {len(prepared.packets)} verification packets of {prepared.case.function} are left"
+                f" out: the adapters change or drop them by themselves ({_some(lacking)})"
+            )
+        return dataclasses.replace(prepared, packets=packets)
 
     def _proven(self, bench: Bench, prepared: Prepared) -> bool:
         place = self.place
@@ -86,3 +114,8 @@ class Session:
             for bench in block.benches:
                 place.keep(run_trial(bench, block.setting, load, purpose="account", round_=0))
                 bar.advance()
+
+
+def _some(names: list[str], shown: int = 5) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return "; ".join(names[:shown]) + more

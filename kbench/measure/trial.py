@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from kbench.measure.bench import BASELINE, Bench, SinkMode
-from kbench.measure.contamination import FOREIGN_SHARE, STEAL_SHARE, contaminated
+from kbench.measure.contamination import contaminated
+from kbench.measure.cpu_time import add_cpu_time
 from kbench.measure.generators.base import Load
 from kbench.measure.ledger import judge_ledger, not_offered
 from kbench.measure.observe import Observed, Setting, observe
 from kbench.measure.probes import Watch
 from kbench.measure.probes.cpu import (
-    USER_HZ,
     CpuReading,
     cpu_times,
     read_cpus,
@@ -25,20 +25,26 @@ from kbench.measure.probes.cpu import (
 )
 from kbench.measure.probes.foreign import ForeignReading, foreign_s, foreign_share, read_foreign
 from kbench.measure.probes.threads import waited_s
+from kbench.measure.stamping import LATENCY_CLOCKS
 from kbench.model import Counters, CpuTime, Function, Histogram, Purpose, Trial
 
-IDLE_SHARE = 0.05
-CLOCK_S = 2 / USER_HZ
-"""CPU time per packet is a window over packets, which holds only while the CPU does nothing else: beyond these
-shares of the generator's CPU it is left out. Two ticks of /proc/stat say nothing."""
+OWN_STAMPS = "the generator's BPF program writes the clock into each packet, the sink's takes the difference"
 
 
 @dataclass(frozen=True)
 class Around:
     """One reading of what is watched on the machine, before or after a trial."""
 
+    at_s: float
     cpus: CpuReading
-    foreign: ForeignReading
+    foreign: ForeignReading | None
+    """None where the DUT is another machine: what runs there besides kbench is not known by process."""
+
+
+def around(bench: Bench) -> Around:
+    """Reads both."""
+    cpus = read_cpus(bench.host)
+    return Around(time.monotonic(), cpus, read_foreign() if bench.host.kind != "ssh" else None)
 
 
 def run_trial(
@@ -59,18 +65,19 @@ def run_trial(
     Without `probes` only what the ledger and the rate need is read: no /proc, no kb-perf, so no judgement of
     contamination either, and no CPU time per packet.
     """
+    bench.take_turn()
     bench.start_sink(sink)
     started = time.time()
     if probes:
         with Watch(bench, setting, profile=profile) as watch:
-            before = Around(read_cpus(bench.host), read_foreign())
+            before = around(bench)
             observed = observe(bench, setting, load)
-            after = Around(read_cpus(bench.host), read_foreign())
+            after = around(bench)
             trial = _trial(bench, setting, load, purpose, round_, started, observed)
             trial.probes = watch.values(observed, trial.counters)
         _add_surroundings(trial, bench, before, after)
         if setting.kind == "wall":
-            _add_cpu_time(trial, bench, load, observed, baseline_ns)
+            add_cpu_time(trial, bench.testbed, load, observed, baseline_ns)
     else:
         observed = observe(bench, setting, load)
         trial = _trial(bench, setting, load, purpose, round_, started, observed)
@@ -109,14 +116,17 @@ def _trial(
             "offered": observed.offered.raw,
             "window_ns": window_ns(observed),
             "not_offered": not_offered(observed.offered, observed.ports),
-            "cpus": dataclasses.asdict(bench.testbed.cpus),
+            "testbed": bench.testbed.wire,
+            "cpus": dataclasses.asdict(bench.testbed.cpus) | {"receive_all": bench.testbed.receive_cpus},
+            "nic_stats": observed.nic_stats,
+            "latency_clock": latency_clock(load, observed.sink),
             "offloads": bench.offloads,
             "attached": bench.datapath.facts if bench.datapath else None,
             "datapath": observed.seen.raw if observed.seen else None,
             "sink": {k: v for k, v in (observed.sink or {}).items() if k not in ("samples", "latency")},
         },
     )
-    if setting.kind == "wall":
+    if setting.kind in ("wall", "emulated"):
         if observed.offered.rate_pps is not None:
             # With what the ring of the DUT's port refused.
             trial.offered_pps = observed.offered.rate_pps * counters.offered / observed.offered.sent
@@ -130,35 +140,22 @@ def _add_surroundings(trial: Trial, bench: Bench, before: Around, after: Around)
     trial.cpus = times
     trial.softnet = softnet_counts(before.cpus, after.cpus)
     trial.softirqs = softirq_counts(before.cpus, after.cpus)
-    trial.foreign_cpu_share = foreign_share(before.foreign, after.foreign)
+    if before.foreign is not None and after.foreign is not None:
+        trial.foreign_cpu_share = foreign_share(before.foreign, after.foreign)
     trial.steal_share = _steal_share(times)
     if trial.kind != "wall":
         return  # instructions and counts are the same whatever else runs
+    others_s = 0.0
+    if before.foreign is not None and after.foreign is not None:
+        others_s = foreign_s(before.foreign, after.foreign)
     trial.contaminated = contaminated(
         times,
-        set(dataclasses.asdict(bench.testbed.cpus).values()),
-        foreign_s=foreign_s(before.foreign, after.foreign),
-        window_s=after.foreign.at_s - before.foreign.at_s,
+        bench.testbed.all_cpus,
+        foreign_s=others_s,
+        window_s=after.at_s - before.at_s,
         waited_s=waited_s(trial.probes["threads"]),
         offered_s=trial.duration_s,
     )
-
-
-def _add_cpu_time(
-    trial: Trial, bench: Bench, load: Load, observed: Observed, baseline_ns: float | None
-) -> None:
-    """CPU time per packet: of the DUT's threads at a given load, of the saturated CPU at the maximum."""
-    if load.rate_pps is not None:
-        if trial.purpose == "load":
-            trial.dut_cpu_ns_per_packet = trial.probes["threads"].get("dut_cpu_ns_per_packet")
-        return
-    shared = shared_cpu(trial.cpus, bench.testbed.cpus.generator, observed.offered.elapsed_ns / 1e9)
-    if shared:
-        trial.problems.append(f"no CPU time per packet: {shared}")
-        return
-    trial.cpu_ns_per_packet = _cpu_ns(observed, trial.counters)
-    if bench.datapath and baseline_ns is not None and trial.cpu_ns_per_packet is not None:
-        trial.dut_cpu_ns_per_packet = trial.cpu_ns_per_packet - baseline_ns
 
 
 def window_ns(observed: Observed) -> int:
@@ -174,22 +171,13 @@ def _steal_share(times: list[CpuTime]) -> float | None:
     return sum(t.steal_s for t in times) / total if total else None
 
 
-def shared_cpu(times: list[CpuTime], cpu: int, trial_s: float) -> str | None:
-    """Why the generator's CPU was not the testbed's alone during the trial's `trial_s` seconds, or None.
-
-    The testbed's own work is system and softirq time. The readings also enclose set-up and drain, in which the CPU
-    may idle as it likes.
-    """
-    (own,) = [t for t in times if t.cpu == cpu]
-    total_s = own.user_s + own.system_s + own.irq_s + own.softirq_s + own.steal_s + own.idle_s
-    for what, spent_s, limit in (
-        ("was in user space", own.user_s, FOREIGN_SHARE),
-        ("was taken by the hypervisor", own.steal_s, STEAL_SHARE),
-        ("idled", own.idle_s - max(0.0, total_s - trial_s), IDLE_SHARE),
-    ):
-        if spent_s > max(limit * trial_s, CLOCK_S):
-            return f"CPU {cpu} {what} for {spent_s / trial_s:.0%} of the trial"
-    return None
+def latency_clock(load: Load, sink: dict[str, Any] | None) -> dict[str, str] | None:
+    """Which clock a trial's latency is from; None if none was taken."""
+    if not sink or not sink.get("latency"):
+        return None
+    if load.clock:
+        return {"kind": load.clock, "what": LATENCY_CLOCKS[load.clock]}
+    return {"kind": "software", "what": OWN_STAMPS}
 
 
 def _latency(sink: dict[str, Any] | None) -> Histogram | None:
@@ -223,17 +211,6 @@ def rate_pps(function: Function, observed: Observed, counters: Counters) -> floa
     # A userspace datapath works its ring off after the generator's end; its thread's CPU time covers that as well.
     busy_ns = observed.seen.cpu_ns if observed.seen and observed.seen.cpu_ns is not None else 0
     return done / max(offered.elapsed_ns, busy_ns) * 1e9
-
-
-def _cpu_ns(observed: Observed, counters: Counters) -> float | None:
-    """Gross CPU time per packet: the saturated generator's CPU, and the application's thread if there is one."""
-    done = counters.forwarded + sum(counters.dropped.values())
-    if not counters.offered or not done:
-        return None
-    gross = observed.offered.elapsed_ns / counters.offered
-    if observed.seen and observed.seen.cpu_ns is not None:
-        gross += observed.seen.cpu_ns / done
-    return gross
 
 
 def judge(trial: Trial, bench: Bench) -> None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from kbench import estimate
 from kbench.errors import UsageError
-from kbench.measure.bench import BASELINE, Bench
+from kbench.measure.bench import BASELINE, Bench, SinkMode
 from kbench.measure.block import Block, Contenders, turn
 from kbench.measure.drivers import DRIVERS
 from kbench.measure.drivers.job import Job
-from kbench.measure.generators import stamping
 from kbench.measure.generators.base import Generator, Load
+from kbench.measure.latency_way import latency_generator, latency_way
 from kbench.measure.pacing import pacing
 from kbench.measure.prepare import Prepared
 from kbench.measure.profile import for_method
@@ -73,7 +73,7 @@ class Wall:
                     if not number:
                         self._refuse_impossible_load(block)
                     self.trials += block.rounds(load, done, count, bar.advance)
-                    if not number:
+                    if not number and place.part.kind == "wall":
                         block.profile(load)
                 done, number = done + count, number + 1
         if options.latency and case.function != "drop":
@@ -137,14 +137,15 @@ class Wall:
         if load_pps < 1:
             return
         first = place.first_round(case, "latency")
-        load = Load(round(load_pps), max(LATENCY_TRIAL_S, place.options.duration_s), timestamp=True)
-        generator = stamping(self.generator, place.notice)
+        generator = latency_generator(place, self.generator)
         title = place.title(case, f"latency at {load_pps:.0f} packets/s")
         with (
             Block(place, self.prepared, self.contenders, generator, number=number) as block,
             place.reporter.bar(title, (LATENCY_ROUNDS - first) * len(block.benches)) as bar,
         ):
-            if not first:
+            way = latency_way(block)
+            load = way.load(load_pps, max(LATENCY_TRIAL_S, place.options.duration_s))
+            if not first and generator.timestamps:
                 paced = pacing(
                     block.baseline,
                     block.setting,
@@ -155,12 +156,12 @@ class Wall:
                 place.store.append_finding(paced)
             for round_ in range(first, LATENCY_ROUNDS):
                 for bench in turn(block.benches, round_):
-                    latency_trial(block, bench, load, round_)
+                    latency_trial(block, bench, load, round_, way.sink)
                     bar.advance()
 
 
-def latency_trial(block: Block, bench: Bench, load: Load, round_: int) -> Trial:
-    """One trial of stamped packets."""
+def latency_trial(block: Block, bench: Bench, load: Load, round_: int, sink: SinkMode) -> Trial:
+    """One trial whose latency is taken."""
     return block.trial(
-        lambda: run_trial(bench, block.setting, load, purpose="latency", round_=round_, sink="latency")
+        lambda: run_trial(bench, block.setting, load, purpose="latency", round_=round_, sink=sink)
     )

@@ -5,16 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kbench.host.base import Host
 from kbench.host.journal import Journal
 from kbench.measure.plan import Options
 from kbench.measure.reporter import Reporter
-from kbench.measure.testbeds.base import cpus_for
+from kbench.measure.testbeds.base import Testbed, cpus_for
 from kbench.measure.testbeds.veth import VethTestbed
 from kbench.model import Case, Finding, Part, Placement, Purpose, Trial
 from kbench.store import RunStore
+
+if TYPE_CHECKING:
+    from kbench.measure.nics.bay import Bay
 
 
 @dataclass
@@ -30,6 +33,8 @@ class Workplace:
     journal: Journal | None
     store: RunStore
     reporter: Reporter
+    bay: Bay | None = None
+    """The ports of a part on NICs."""
     earlier: Sequence[Trial] = ()
     """Trials that a resumed run has already."""
     found: Sequence[Finding] = ()
@@ -38,8 +43,22 @@ class Workplace:
     rates: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
     """By case, datapath and goal ("ndr", "pdr") the rates that searches of this run found, packets/s."""
 
-    def testbed(self, name: str, placement: Placement | None = None) -> VethTestbed:
-        """A testbed that is not built yet."""
+    @property
+    def tester(self) -> Host:
+        """The machine of generator and sink."""
+        return self.bay.tester if self.bay is not None else self.host
+
+    @property
+    def tester_scratch(self) -> str:
+        """A directory there."""
+        return self.bay.tester_scratch if self.bay is not None else self.scratch
+
+    def testbed(self, name: str, placement: Placement | None = None) -> Testbed:
+        """A testbed that is not built yet; on NICs, whose ports all share, one that stands already."""
+        if self.bay is not None:
+            from kbench.measure.testbeds.nic import NicTestbed
+
+            return NicTestbed(self.bay)
         placement = placement or self.part.placement
         cpus = cpus_for(placement, self.cpu_count)
         return VethTestbed(self.host, f"{self.tag}-{name}", placement, cpus, self.journal)

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from kbench.measure.cpu_time import shared_cpu
 from kbench.measure.datapaths.base import Seen
 from kbench.measure.generators.base import Offered
 from kbench.measure.ledger import not_offered
 from kbench.measure.losses import PLACES, PortLosses, port_losses
 from kbench.measure.observe import Observed
-from kbench.measure.cpu_time import shared_cpu
 from kbench.measure.trial import judge, rate_pps
 from kbench.model import Counters, CpuTime, Trial
 

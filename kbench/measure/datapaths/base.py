@@ -55,6 +55,8 @@ class Datapath(ABC):
     name: ClassVar[str]
     functions: ClassVar[frozenset[Function]]
     userspace: ClassVar[bool] = False
+    default: ClassVar[bool] = True
+    """Whether it is measured when no datapaths were asked for."""
 
     @property
     def pid(self) -> int | None:

@@ -9,9 +9,9 @@ from kbench.errors import UsageError
 from kbench.measure.bench import Bench
 from kbench.measure.block import Block
 from kbench.measure.drivers.job import Job
-from kbench.measure.generators import stamping
 from kbench.measure.generators.base import Load
 from kbench.measure.latency_cost import latency_cost
+from kbench.measure.latency_way import latency_generator, latency_way
 from kbench.measure.methods.base import MethodFailed
 from kbench.measure.methods.loads import CommonLoad, common_load, latency_loads
 from kbench.measure.probes.base import Absent
@@ -26,13 +26,13 @@ CPU_LOAD_SHARE = 0.25
 
 def latency(job: Job) -> None:
     """At 0, 10, 50 and 90 % of each datapath's own PDR, and at one load common to all."""
-    job.generator = stamping(job.generator, job.place.notice)
-
+    job.generator = latency_generator(job.place, job.generator)
     shares = latency_shares(job.options)
 
     def on_block(block: Block, bar: Bar) -> None:
-        if not block.number:
+        if not block.number and block.baseline.testbed.placement == "same":
             job.place.store.append_finding(latency_cost(block.baseline, block.setting, keep=job.place.keep))
+        way = latency_way(block)
         pdr = _pdrs(job, block)
         common = [common_load(pdr)] if job.options.profile is None else []
 
@@ -40,8 +40,8 @@ def latency(job: Job) -> None:
             own = pdr[bench.name] if common else job.known(bench, "ndr") or pdr[bench.name]
             loads = [*(latency_loads(own, shares) if own else ()), *common]
             for load in loads:
-                asked = Load(round(load.load_pps), job.seconds, timestamp=True)
-                job.steady(block, bench, asked, "latency", "latency")
+                asked = way.load(load.load_pps, job.seconds)
+                job.steady(block, bench, asked, "latency", way.sink)
             return {"pdr_pps": pdr[bench.name], "loads": [load.values() for load in loads]}
 
         job.each(block, bar, "latency", make)
@@ -103,4 +103,6 @@ def _cpu_values(
 
 def _dut_ns(trial: Trial) -> float | None:
     value = trial.probes.get("threads", {}).get("dut_cpu_ns_per_packet")
+    if trial.raw.get("testbed") == "nic":
+        value = trial.dut_cpu_ns_per_packet
     return None if value is None else float(value)

@@ -15,7 +15,7 @@ from kbench.host import net
 from kbench.host.base import Host, Process
 from kbench.host.journal import Journal
 from kbench.measure.losses import PortLosses, Reading, port_losses
-from kbench.measure.testbeds.base import Cpus, Port, Testbed
+from kbench.measure.testbeds.base import Cpus, Port, Testbed, Turn
 from kbench.model import Placement
 
 MACS = {
@@ -47,7 +47,9 @@ class VethTestbed(Testbed):
     def __init__(
         self, host: Host, tag: str, placement: Placement, cpus: Cpus, journal: Journal | None
     ) -> None:
-        self.host = host
+        self.host = self.tester = host
+        self.wire = "veth"
+        self.turn = Turn()
         self.placement = placement
         self.cpus = cpus
         self.journal = journal
