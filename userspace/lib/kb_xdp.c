@@ -56,7 +56,11 @@ static const char *ask_for_reason(int prog_fd, int ifindex)
 	return kernel_said;
 }
 
-static void refused(int err, int prog_fd, const char *ifname, int ifindex, bool generic)
+#define NO_NATIVE " (where there is a choice, use generic mode)"
+#define NO_WAY_OUT ", so that it can't send XDP frames (use generic mode, or generator pktgen)"
+
+static void refused(int err, int prog_fd, const char *ifname, int ifindex, bool generic,
+		    const char *no_native)
 {
 	switch (err) {
 	case EBUSY:
@@ -68,8 +72,7 @@ static void refused(int err, int prog_fd, const char *ifname, int ifindex, bool 
 		kb_die(KB_EXIT_LACKS, "attaching to %s needs CAP_NET_ADMIN: run as root", ifname);
 	case EOPNOTSUPP:
 		kb_die(KB_EXIT_LACKS, "the driver of %s has no native XDP%s%s", ifname,
-		       generic ? "" : ask_for_reason(prog_fd, ifindex),
-		       generic ? "" : " (where there is a choice, use generic mode)");
+		       generic ? "" : no_native, generic ? "" : ask_for_reason(prog_fd, ifindex));
 	default:
 		kb_die(KB_EXIT_LACKS, "can't attach XDP to %s: %s%s", ifname, strerror(err),
 		       generic ? "" : ask_for_reason(prog_fd, ifindex));
@@ -100,7 +103,8 @@ static unsigned int wait_for_link(const char *ifname)
 	return (now_ns - start_ns) / 1000000;
 }
 
-void kb_xdp_attach(struct kb_xdp_link *link, int prog_fd, const char *ifname, enum kb_xdp_mode mode)
+static void attach(struct kb_xdp_link *link, int prog_fd, const char *ifname, enum kb_xdp_mode mode,
+		   const char *no_native)
 {
 	int ifindex = kb_ifindex(ifname);
 	bool had_link = kb_netdev_has_link(ifname);
@@ -112,7 +116,7 @@ void kb_xdp_attach(struct kb_xdp_link *link, int prog_fd, const char *ifname, en
 		link->fd = try_attach(prog_fd, ifindex, true);
 	}
 	if (link->fd < 0)
-		refused(-link->fd, prog_fd, ifname, ifindex, link->generic);
+		refused(-link->fd, prog_fd, ifname, ifindex, link->generic, no_native);
 	link->attached = true;
 	if (!had_link)
 		return;
@@ -122,6 +126,11 @@ void kb_xdp_attach(struct kb_xdp_link *link, int prog_fd, const char *ifname, en
 		       "%s lost its link when an XDP program was attached, and has none after "
 		       "%d s: look at the cable and what is at its other end",
 		       ifname, LINK_WAIT_MS / 1000);
+}
+
+void kb_xdp_attach(struct kb_xdp_link *link, int prog_fd, const char *ifname, enum kb_xdp_mode mode)
+{
+	attach(link, prog_fd, ifname, mode, NO_NATIVE);
 }
 
 void kb_xdp_detach(struct kb_xdp_link *link)
@@ -151,12 +160,17 @@ void kb_xdp_open_way_out(struct kb_xdp_link *link, const char *ifname)
 	*link = (struct kb_xdp_link){ .ifname = ifname };
 	if (kb_netdev_is_veth(ifname))
 		return;
-	if (!bpf_xdp_query(ifindex, 0, &present) && present.drv_prog_id)
+	if (bpf_xdp_query(ifindex, 0, &present))
+		present.drv_prog_id = present.skb_prog_id = 0;
+	if (present.drv_prog_id)
 		return;
+	if (present.skb_prog_id)
+		kb_die(KB_EXIT_LACKS, "%s has an XDP program in generic mode%s", ifname,
+		       NO_WAY_OUT);
 	fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "kb_pass", "GPL", program, 2, NULL);
 	if (fd < 0)
 		kb_xdp_load_failed(fd);
-	kb_xdp_attach(link, fd, ifname, KB_XDP_NATIVE);
+	attach(link, fd, ifname, KB_XDP_NATIVE, NO_WAY_OUT);
 	close(fd);
 }
 
