@@ -25,6 +25,8 @@ _TRANSMIT = (
     re.compile(r"(?:^|[-.:])tx-(\d+)$", re.IGNORECASE),
     re.compile(r"^virtio\d+-output\.(\d+)$"),
 )
+_OTHER = re.compile(r"[-:]fdir[-:]")
+"""i40e's flow director has a queue of its own."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ def queue_irqs(irq_names: Mapping[str, str], port: str) -> QueueIrqs:
     receive, transmit, whole = [], [], []
     for number, shared in irq_names.items():
         for name in shared.split(", "):
+            if _OTHER.search(name):
+                continue
             both, rx, tx = (_index(name, kind) for kind in (_BOTH, _RECEIVE, _TRANSMIT))
             if both is not None or rx is not None:
                 receive.append((both if both is not None else rx or 0, int(number)))
