@@ -18,7 +18,7 @@ from playwright.sync_api import Page as Tab
 from kbench.explain import report
 from kbench.store import Run
 from tests.report.pages import big
-from tests.unit import synthetic_findings
+from tests.unit import synthetic_findings, synthetic_nics
 from tests.unit import synthetic_runs as synthetic
 
 pytestmark = pytest.mark.needs_browser
@@ -115,6 +115,12 @@ def page(run: Run) -> str:
 @pytest.fixture(scope="module")
 def methods_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return report.html([synthetic_findings.write(tmp_path_factory.mktemp("results"))])
+
+
+@pytest.fixture(scope="module")
+def nics_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    place = tmp_path_factory.mktemp("results")
+    return report.html([synthetic_nics.at_line_rate(place), synthetic_nics.emulated(place)])
 
 
 def brightness(colour: str) -> float:
@@ -307,6 +313,15 @@ def test_axe_finds_no_serious_fault(
 ) -> None:
     assert faults(show(page, width, dark)) == []
     assert faults(show(methods_page, width, dark)) == []
+
+
+@pytest.mark.parametrize(("dark", "width"), [(False, 400), (True, 1280)])
+def test_a_page_of_nics_fits_and_has_no_fault(show: Opener, nics_page: str, dark: bool, width: int) -> None:
+    seen = show(nics_page, width, dark)
+    layout = seen.layout()
+    assert seen.console == [] and seen.requests == []
+    assert layout["scroll"] <= layout["width"] and layout["out"] == [] and layout["empty"] == 0
+    assert faults(seen) == []
 
 
 def test_a_page_of_two_runs_of_many_cases_fits_and_has_no_fault(

@@ -13,6 +13,7 @@ from kbench.explain import report
 from kbench.explain.report import document
 from kbench.store import Run
 from tests.report.pages import SECTIONS, Page
+from tests.report.test_report_pdf import Pdf
 from tests.unit import synthetic_nics as nics
 from tests.unit import synthetic_runs as synthetic
 
@@ -140,6 +141,19 @@ def test_hostile_ports_stay_text(tmp_path: Path) -> None:
     page = report.html([run])
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
     assert not Page(page).unbalanced
+
+
+def test_on_paper_the_section_is_whole_and_nothing_is_cut(tmp_path: Path) -> None:
+    (path,) = report.write_report([nics.at_line_rate(tmp_path)], tmp_path / "nics.pdf", ["pdf"])
+    pdf = Pdf(path)
+    words = " ".join(" ".join(pdf.pages).split())
+    for told in (
+        "Ports and cable",
+        "Interrupts and queues, before and during: host",
+        "irq.130.smp_affinity_list",
+    ):
+        assert told in words
+    assert pdf.outside() == [] and min(pdf.dark_shares()) > 0.005
 
 
 def test_the_pictures_are_files_too(queues: Run) -> None:
