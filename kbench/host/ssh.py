@@ -86,6 +86,7 @@ class SshHost(Host):
         self._shell = shell
         self._programs_dir = programs_dir
         self.directory = directory
+        """Where the programs are there; removed when this is closed, with whatever else was put into it."""
         self._entries = entries
         self._journal = journal
         self._there: set[str] = set()
