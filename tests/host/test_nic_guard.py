@@ -306,6 +306,18 @@ def test_a_program_without_a_qdisc_is_found(here: Here, local_host: Host, tmp_pa
     assert re.search(r"\((tcx ingress|tc ingress filter bpf) program \d+ kb_ingress", found.why)
 
 
+def test_a_chain_of_nftables_is_found(here: Here, local_host: Host, tmp_path: Path) -> None:
+    program = tmp_path / "nft_chain"
+    source = Path(__file__).with_name("nft_chain.c")
+    subprocess.run(["cc", "-O1", "-static", "-o", program, source], check=True)
+    made = subprocess.run(["ip", "netns", "exec", here.n, program, "pa"], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip(f"no chains of family netdev here: {made.stderr.decode().strip()}")
+    (found,) = guard.objections(local_host, "pa", netns=here.n)
+    assert found.why == "nftables handles its packets (chain inbound of table shield)"
+    assert [x.rule for x in guard.objections(local_host, "pb", netns=here.n)] == ["peer"]
+
+
 def test_there_are_enough_ways() -> None:
     assert len({use.name for use in USES}) >= 14
 

@@ -116,6 +116,11 @@ CASES = {
         "tc egress filter bpf program 4 shaper.o",
     ),
     "qdisc": (claims("qdiscs", kind="htb"), "tc", "(qdisc htb)"),
+    "nftables": (
+        claims("nftables", port="eth1", what="flowtable", table="filter", name="fast"),
+        "nftables",
+        "nftables handles its packets (flowtable fast of table filter",
+    ),
     "af-xdp": (
         claims("sockets", kind="AF_XDP", pid=12, process="vpp"),
         "socket",

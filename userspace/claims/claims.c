@@ -2,7 +2,8 @@
 /*
  * kb-claims - says what uses the ports of this network namespace, as far as `ip` does not: qdiscs
  * that somebody set, their filters, BPF programs without a qdisc (tcx, netkit), packet and AF_XDP
- * sockets, and the links of all other network namespaces. It reads, once, and changes nothing.
+ * sockets, hooks of nftables, and the links of all other network namespaces. It reads, once, and
+ * changes nothing.
  */
 #include "claims.h"
 #include "kb_prog.h"
@@ -33,6 +34,7 @@ int main(int argc, char **argv)
 		kb_die(KB_EXIT_USAGE, "%s: there are no arguments", argv[1]);
 	kb_json_begin("claims");
 	tc_json();
+	nft_json();
 	sockets_json();
 	kb_json_end();
 	namespaces_print();

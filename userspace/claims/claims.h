@@ -6,6 +6,9 @@
 /* "qdiscs", "filters" and "programs" (tcx, netkit) of this network namespace. */
 void tc_json(void);
 
+/* "nftables": chains and flowtables that hook into ports of this network namespace. */
+void nft_json(void);
+
 /* "sockets": packet and AF_XDP sockets that are bound to a port of this network namespace. */
 void sockets_json(void);
 

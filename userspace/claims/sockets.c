@@ -63,6 +63,19 @@ static void take_xdp(const struct nlmsghdr *head, void *context)
 		add("AF_XDP", info.ifindex, message->xdiag_ino);
 }
 
+/* Whether this namespace has any: the question to xsk_diag would load that module. */
+static bool any_xdp(void)
+{
+	size_t len;
+	char *text = kb_read_file("/proc/self/net/protocols", &len), *line = strstr(text, "\nXDP ");
+	long count = 0;
+
+	if (line)
+		sscanf(line, " XDP %*u %ld", &count);
+	free(text);
+	return count > 0;
+}
+
 /* A kernel that can't tell (CONFIG_XDP_SOCKETS_DIAG) refuses: their XDP program still shows. */
 static void xdp_sockets(void)
 {
@@ -73,7 +86,7 @@ static void xdp_sockets(void)
 			    .nlmsg_type = SOCK_DIAG_BY_FAMILY,
 			    .nlmsg_flags = NLM_F_DUMP },
 		  .xdp = { .sdiag_family = AF_XDP, .xdiag_show = XDP_SHOW_INFO } };
-	int fd = netlink_open(NETLINK_SOCK_DIAG);
+	int fd = any_xdp() ? netlink_open(NETLINK_SOCK_DIAG) : -1;
 
 	if (fd < 0)
 		return;

@@ -234,7 +234,7 @@ def peer_of(cables: Cables, end: End, refused: Mapping[End, str], *, driver_loop
         others = _names(cables.shared[end])
         raise EnvironmentProblem(
             f"{end} is not cabled to one port: {others} hear it or are heard by it, so a switch or bridge is in"
-            " between. Cable two ports directly, or name the one to use: --peer PORT"
+            " between. Cable the ports directly, or name the one to use, so that no other is tried: --peer PORT"
         )
     if end in cables.one_way:
         other = cables.one_way[end]

@@ -78,7 +78,7 @@ class Machine:
     ways: Mapping[str, str] = field(default_factory=dict)
     """Address of somebody else -> name of the port by which it is reached."""
     claims: Mapping[str, Sequence[Json]] = field(default_factory=dict)
-    """qdiscs, filters, programs, sockets of kb-claims."""
+    """qdiscs, filters, programs, nftables, sockets of kb-claims."""
     elsewhere: Sequence[Elsewhere] = ()
     physical: frozenset[str] = frozenset()
     """Ports that have a device behind them."""

@@ -291,6 +291,18 @@ def traffic_control(machine: Machine, port: str) -> Objection | None:
     return Objection(port, "tc", f"somebody has set traffic control on it ({_some(found)})")
 
 
+def nftables(machine: Machine, port: str) -> Objection | None:
+    """A chain or flowtable of nftables hooks into it, which the kernel would take away with the port, for good."""
+    found = [
+        f"{x['what']} {x['name']} of table {x['table']}"
+        for x in machine.claims.get("nftables", ())
+        if x["port"] == port
+    ]
+    if not found:
+        return None
+    return Objection(port, "nftables", f"nftables handles its packets ({_some(found)})")
+
+
 def sockets(machine: Machine, port: str) -> Objection | None:
     """A packet or AF_XDP socket is bound to it."""
     index = machine.links[port]["ifindex"]
@@ -315,6 +327,7 @@ RULES: tuple[Callable[[Machine, str], Objection | None], ...] = (
     functions,
     xdp,
     traffic_control,
+    nftables,
     sockets,
     kind,
 )
