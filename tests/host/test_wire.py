@@ -8,13 +8,17 @@ import json
 import secrets
 import socket
 import subprocess
+import sys
+import textwrap
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
+from kbench.errors import UsageError
 from kbench.host.base import Host
-from kbench.host.journal import Journal
+from kbench.host.journal import Journal, restore
+from kbench.host.local import LocalHost
 from kbench.host.nic import cabling, guard
 from kbench.host.nic.cabling import End, Place
 
@@ -139,6 +143,56 @@ def test_a_switch_in_between_is_noticed(local_host: Host, cables: list[str], tag
         ip("link", "delete", bridge)
     assert {end.port for end in found.shared} == set(cables[::2])
     assert not found.pairs and not found.silent
+
+
+def test_two_machines_find_the_cable_between_them(local_host: Host, bin_dir: Path, cables: list[str]) -> None:
+    """Two agents stand for them: each knows only its own port."""
+    with LocalHost(bin_dir) as other:
+        places = [Place("near", local_host, [cables[0]]), Place("far", other, [cables[1]])]
+        found = cabling.find_cables(places, None, lambda _text: None)
+    near, far = End("near", cables[0]), End("far", cables[1])
+    assert found == cabling.Cables(pairs=((near, far),))
+    assert cabling.peer_of(found, far, {}) == near
+
+
+def test_after_a_failure_ports_are_down_again(local_host: Host, journal: Journal, cables: list[str]) -> None:
+    before = state_of(cables[:2])
+    with pytest.raises(UsageError, match="--label: longer than"):
+        cabling.find_cables([Place("x" * 200, local_host, cables[:2])], journal, lambda _text: None)
+    assert state_of(cables[:2]) == before
+    assert journal.find("nic") is None
+
+
+KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    from kbench.host.journal import Journal
+    from kbench.host.local import LocalHost
+    from kbench.host.nic import cabling
+    host = LocalHost(Path(sys.argv[1]))
+    journal = Journal.open("killed")
+    journal.record_process(host.agent_pid)
+    cabling._listen = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    cabling.find_cables([cabling.Place("here", host, sys.argv[2:])], journal, print)
+"""
+
+
+def test_a_killed_search_is_undone_by_restore(
+    bin_dir: Path, cables: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KBENCH_RUN_DIR", str(tmp_path / "run"))
+    before = state_of(cables[:2])
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(KILLED), bin_dir, *cables[:2]],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == -9, done.stderr
+    assert state_of(cables[:2]) != before  # they were left up
+    undone = restore()
+    assert any(cables[0] in line for line in undone) and any(cables[1] in line for line in undone)
+    assert state_of(cables[:2]) == before
+    assert restore() == []
 
 
 def test_nothing_to_try_is_no_error(local_host: Host) -> None:
