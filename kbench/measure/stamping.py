@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from kbench.errors import EnvironmentProblem, KbenchError, MeasureError
 from kbench.host.base import Process
-from kbench.host.nic.clocks import Choice, Kind, RxFilter, choose, port_clock
+from kbench.host.nic.clocks import Choice, Kind, choose, port_clock
 from kbench.measure.generators.base import Offered
 from kbench.measure.testbeds.base import Testbed
 
@@ -90,11 +90,10 @@ class Stamper:
         frame_bytes: int,
         *,
         clock: Kind = "hardware",
-        rx_filter: RxFilter | None = None,
         rate_pps: int = RATE_PPS,
         cpu: int | None = None,
     ) -> None:
-        """`traffic` is the path of the traffic file on the tester, `rx_filter` that of a `Choice`.
+        """`traffic` is the path of the traffic file on the tester.
 
         `cpu` pins the program; it is to be none of the generator's, which it would hold up.
         """
@@ -110,8 +109,6 @@ class Stamper:
         ]  # fmt: skip
         if testbed.sink.netns and testbed.sink.netns != testbed.generator.netns:
             self._argv += ["--in-netns", testbed.sink.netns]
-        if rx_filter:
-            self._argv += ["--rx-filter", rx_filter]
         if cpu is not None:
             self._argv += ["--cpu", str(cpu)]
         self._process: Process | None = None
@@ -153,6 +150,10 @@ class Stamper:
     def _start(self, duration_ms: int) -> None:
         tester = self._testbed.tester
         argv = [tester.program("kb-stamp"), *self._argv, "--duration-ms", str(duration_ms)]
+        if self._clock == "hardware":
+            sink = self._testbed.sink
+            # An adapter that claims none of ours is asked for all, and refuses with its reason.
+            argv += ["--rx-filter", port_clock(tester, sink.name, sink.netns).rx_filter or "all"]
         self._process = tester.start(argv, netns=self._testbed.generator.netns, timeout_s=START_S)
         self._stamped = None
 
@@ -192,8 +193,7 @@ def choose_clock(testbed: Testbed, traffic: str, frame_bytes: int) -> Choice:
     if choice.kind == "software":
         return choice
     try:
-        stamper = Stamper(testbed, traffic, frame_bytes, rx_filter=choice.rx_filter)
-        seen = stamper.run(PROOF_MS)
+        seen = Stamper(testbed, traffic, frame_bytes).run(PROOF_MS)
     except EnvironmentProblem as problem:
         return Choice("software", str(problem))
     return judge(choice, seen, generator.name, sink.name)
