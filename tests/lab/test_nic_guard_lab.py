@@ -171,13 +171,30 @@ USES = (
 )
 
 
+def put_program(lab: LabHost, directory: Path, name: str) -> None:
+    """Compile one of the tests' own programs, into /tmp of the VM."""
+    program = directory / name
+    source = Path(__file__).with_name(f"{name}.c")
+    subprocess.run(["cc", "-O1", "-static", "-o", program, source], check=True)
+    lab.put(f"/tmp/{name}", program.read_bytes(), mode=0o755)
+
+
+def test_an_af_xdp_socket_without_a_program_is_found(lab: LabHost, tmp_path: Path) -> None:
+    put_program(lab, tmp_path, "xsk_socket")
+    sh(lab, "ip link set eth3 up")
+    holder = lab.start(["/tmp/xsk_socket", "eth3"])
+    try:
+        (found,) = guard.objections(lab, "eth3")
+        assert found.why == f"somebody listens at it (AF_XDP socket of xsk_socket, process {holder.pid})"
+    finally:
+        holder.stop()
+        sh(lab, "ip link set eth3 down")
+
+
 @pytest.fixture(scope="module")
 def used(lab: LabHost, tmp_path_factory: pytest.TempPathFactory) -> LabHost:
     """All uses at once, each of a port of its own. It comes last: the VM is thrown away with them."""
-    program = tmp_path_factory.mktemp("ovs") / "ovs_port"
-    source = Path(__file__).with_name("ovs_port.c")
-    subprocess.run(["cc", "-O1", "-static", "-o", program, source], check=True)
-    lab.put("/tmp/ovs_port", program.read_bytes(), mode=0o755)
+    put_program(lab, tmp_path_factory.mktemp("ovs"), "ovs_port")
     sh(lab, "; ".join(use.setup for use in USES))
     deadline = time.monotonic() + 20
     for port in ("eth1", "eth2"):  # which the bond and the team have brought up
