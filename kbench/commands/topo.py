@@ -16,13 +16,18 @@ if TYPE_CHECKING:
 def topo(options: Options, *, as_json: bool) -> int:
     """Prints all free ports with their cables; with ports named, the topology that a run would be on."""
     from kbench.host import builds
-    from kbench.host.journal import restore
     from kbench.host.local import LocalHost
     from kbench.host.nic import picture
     from kbench.measure.nics import survey
     from kbench.measure.plan import on_nics
     from kbench.measure.reporter import Reporter
-    from kbench.measure.run import journal_of, need_root, one_run_at_a_time, terminated_like_interrupted
+    from kbench.measure.run import (
+        journal_of,
+        need_root,
+        one_run_at_a_time,
+        restore_first,
+        terminated_like_interrupted,
+    )
     from kbench.store import new_run_id
 
     need_root()
@@ -30,8 +35,7 @@ def topo(options: Options, *, as_json: bool) -> int:
     with ExitStack() as stack:
         stack.enter_context(terminated_like_interrupted())
         stack.enter_context(one_run_at_a_time())
-        for line in restore():
-            reporter.warn(f"a run before this one was killed: {line}")
+        restore_first(reporter)
         local = stack.enter_context(LocalHost(builds.programs(reporter.step)))
         journal = stack.enter_context(journal_of(f"topo-{new_run_id()}", reporter))
         journal.record_process(local.agent_pid)

@@ -64,6 +64,9 @@ class Recorded:
         return self.boots[None] == undo.boot_id() and undo.starttime(self.pid) == self.starttime
 
 
+AGAIN = "run `kbench restore` again when it can be reached"
+
+
 class RestoreFailed(EnvironmentProblem):
     """Some changes could not be undone; they stay in the journal. `undone` were."""
 
@@ -71,6 +74,11 @@ class RestoreFailed(EnvironmentProblem):
         super().__init__("could not undo everything: " + "; ".join(failed))
         self.undone = undone
         self.failed = failed
+
+    @property
+    def only_unreachable(self) -> bool:
+        """Whether all that is left is on machines that can't be reached now."""
+        return all(AGAIN in line for line in self.failed)
 
 
 def _run_path() -> Path:
@@ -298,8 +306,7 @@ def _undo(
             if entry.op in undo.SURVIVE_REBOOT or boots.get(entry.at) == reach.boot_id(entry.at):
                 lines = undo.OPS[entry.op](reach.shell(entry.at), **entry.args)
         except Unreachable as error:
-            again = "run `kbench restore` again when it can be reached"
-            yield entry, [], f"{error}; {again}, or remove {path} if it is gone for good"
+            yield entry, [], f"{error}; {AGAIN}, or remove {path} if it is gone for good"
         except Exception as error:  # whatever went wrong, the rest must still be undone
             # A port's state is long, and errors of ours say what they are about.
             what = entry.op if isinstance(error, KbenchError) else f"{entry.op} {entry.args}"

@@ -74,8 +74,10 @@ class Bench:
             return
         self.stop_sink()
         host = self.testbed.host_of(self.counts_at)
+        # On veth always native, so that all runs are alike; a NIC's driver may have no native XDP.
+        xdp = ("--xdp", "auto") if self.testbed.wire == "nic" else ()
         self.sink = host.start(
-            [host.program("kb-sink"), "--if", self.counts_at.name, *SINK_OPTIONS[mode]],
+            [host.program("kb-sink"), "--if", self.counts_at.name, *SINK_OPTIONS[mode], *xdp],
             netns=self.counts_at.netns,
         )
         self.sink_mode = mode

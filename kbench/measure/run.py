@@ -14,16 +14,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kbench import __version__
 from kbench.errors import EnvironmentProblem, KbenchError, StoreError, VerificationFailed
 from kbench.host import builds
 from kbench.host.base import Host
 from kbench.host.facts import host_facts, throttle_events
-from kbench.host.journal import Journal, restore, run_dir
+from kbench.host.journal import Journal, RestoreFailed, restore, run_dir
 from kbench.host.lab import LabHost, Parts
 from kbench.host.local import LocalHost
+from kbench.measure.nics.bay import Bay
+from kbench.measure.nics.nics import Nics
 from kbench.measure.plan import Abilities, Options, Plan, make_plan, on_nics
 from kbench.measure.profile import deviations
 from kbench.measure.reporter import Reporter
@@ -35,10 +37,6 @@ from kbench.store import Run, RunStore, load_run, new_run_id
 LAB_SCRATCH = "/tmp"
 LAB_CPUS = 2
 """Of a functional lab; an exact one has one."""
-
-if TYPE_CHECKING:
-    from kbench.measure.nics.bay import Bay
-    from kbench.measure.nics.nics import Nics
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,7 @@ def run(
     with ExitStack() as stack:
         stack.enter_context(terminated_like_interrupted())
         stack.enter_context(one_run_at_a_time())
-        for line in restore():
-            reporter.warn(f"a run before this one was killed: {line}")
+        restore_first(reporter)
         with reporter.timed("building kbench's programs"):
             programs = builds.programs(reporter.step)
         local = stack.enter_context(LocalHost(programs))
@@ -79,8 +76,6 @@ def run(
         journal.record_process(local.agent_pid)
         nics = None
         if on_nics(options):
-            from kbench.measure.nics.nics import Nics
-
             nics = stack.enter_context(Nics.open(options, local, journal, reporter))
         if earlier is None:
             plan = nics.plan(options) if nics else make_plan(options, probe(local))
@@ -266,6 +261,20 @@ def resumed(old: Run, options: Options, local: LocalHost) -> tuple[Options, Plan
 def now() -> str:
     """UTC, to the second, as ISO 8601."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def restore_first(reporter: Reporter) -> None:
+    """Undoes what killed runs left. A machine that can't be reached now is told and waits for `kbench restore`: it has
+    no part in what this machine does, and where it has one, connecting fails."""
+    try:
+        undone = restore()
+    except RestoreFailed as problem:
+        if not problem.only_unreachable:
+            raise
+        reporter.warn(str(problem))
+        undone = problem.undone
+    for line in undone:
+        reporter.warn(f"a run before this one was killed: {line}")
 
 
 def need_root() -> None:

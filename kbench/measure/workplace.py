@@ -5,19 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kbench.host.base import Host
 from kbench.host.journal import Journal
+from kbench.measure.nics.bay import Bay
 from kbench.measure.plan import Options
 from kbench.measure.reporter import Reporter
 from kbench.measure.testbeds.base import Testbed, cpus_for
+from kbench.measure.testbeds.nic import NicTestbed
 from kbench.measure.testbeds.veth import VethTestbed
 from kbench.model import Case, Finding, Part, Placement, Purpose, Trial
 from kbench.store import RunStore
-
-if TYPE_CHECKING:
-    from kbench.measure.nics.bay import Bay
 
 
 @dataclass
@@ -56,8 +55,6 @@ class Workplace:
     def testbed(self, name: str, placement: Placement | None = None) -> Testbed:
         """A testbed that is not built yet; on NICs, whose ports all share, one that stands already."""
         if self.bay is not None:
-            from kbench.measure.testbeds.nic import NicTestbed
-
             return NicTestbed(self.bay)
         placement = placement or self.part.placement
         cpus = cpus_for(placement, self.cpu_count)

@@ -14,7 +14,6 @@ from typing import Any
 from kbench import doctor
 from kbench.errors import KbenchError, VerificationFailed
 from kbench.host import builds
-from kbench.host.journal import restore
 from kbench.host.local import LocalHost
 from kbench.measure import run
 from kbench.measure.bench import Bench
@@ -150,8 +149,7 @@ def room(request: Request, names: Sequence[str], reporter: Reporter) -> Iterator
     with ExitStack() as stack:
         stack.enter_context(run.terminated_like_interrupted())
         stack.enter_context(run.one_run_at_a_time())
-        for line in restore():
-            reporter.warn(f"a run before this one was killed: {line}")
+        run.restore_first(reporter)
         with reporter.timed("building kbench's programs"):
             programs = builds.programs(reporter.step)
         local = stack.enter_context(LocalHost(programs))
