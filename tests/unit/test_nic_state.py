@@ -318,6 +318,22 @@ def test_interrupts_that_changed_their_numbers(irqs: dict[str, str], wrong: dict
     assert difference(now, was) == wrong
 
 
+def test_what_shows_only_while_the_port_is_up() -> None:
+    """vmxnet3 says nothing of RSS while it is down; put back, it is compared when it is up."""
+    up = captured("vmxnet3")
+    hidden = ("rss.table", "rss.entries", "rss.function")
+    down = replace(
+        up, settings={**{k: v for k, v in up.settings.items() if k not in hidden}, "up": False}, irq_names={}
+    )
+    whole = down.with_shown(up)
+    assert set(whole.only_up) == set(hidden) and whole.settings["rss.table"] == "equal 2"
+    assert whole.up is False and whole.irq_names == up.irq_names
+    assert difference(down, whole) == {}
+    now = changed(up, rss__table="equal 1")
+    assert difference(now, whole) == {"rss.table": ("equal 2", "equal 1"), "up": (False, True)}
+    assert PortState.from_json(json.loads(json.dumps(whole.to_json()))) == whole
+
+
 # --- Setting ----------------------------------------------------------------------------------------------------
 
 

@@ -80,6 +80,12 @@ def lend(host: Host, journal: Journal | None, name: str, netns: str | None) -> L
         if netns is not None:
             host.run(["ip", "link", "set", "dev", name, "netns", netns])
         host.run(["ip", "link", "set", "dev", name, "up"], netns=netns)
+        if netns is not None and not state.up:
+            # Here settings get changed: those that did not show before are written down as well.
+            lent.state = state.with_shown(read_state(host, name, netns))
+            if journal and entry:
+                lent.entry = journal.record("nic", state=lent.state.to_json(), at=host.address)
+                journal.done(entry)
     except BaseException:
         lent.give_back()
         raise

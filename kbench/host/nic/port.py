@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 Scalar = bool | int | str
 
 _PCI_ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+_LISTS = ("altnames", "addresses", "routes", "neighbours", "only_up")
 NAMESPACE_KEPT = "sysctl."
 """Settings that belong to a namespace's view of a port: they start anew wherever the port is moved to."""
 
@@ -61,6 +62,9 @@ class PortState:
     """As `ip address|route|neighbour add` takes them, without ``dev`` (routes with ``-4`` or ``-6`` before them). What
     comes by itself is not in them."""
 
+    only_up: tuple[str, ...] = field(default=())
+    """Settings that the driver shows only while the port is up, and it was down when the rest was read."""
+
     @property
     def pci(self) -> str:
         """PCI address, "" for what is not on that bus."""
@@ -81,6 +85,17 @@ class PortState:
         """Administratively up."""
         return bool(self.settings["up"])
 
+    def with_shown(self, up: PortState) -> PortState:
+        """This state of a port that was down, and what shows now that it is up (RSS, affinity of interrupts)."""
+        new = {key: value for key, value in up.flat().items() if key not in self.settings}
+        return replace(
+            self,
+            settings={**self.settings, **new},
+            irq_names=up.irq_names,
+            only_up=tuple(new),
+            limits=up.limits,
+        )
+
     def flat(self) -> dict[str, Scalar]:
         """Settings for the record: all but the sysctls of the namespace."""
         return {key: value for key, value in self.settings.items() if not key.startswith(NAMESPACE_KEPT)}
@@ -92,7 +107,7 @@ class PortState:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PortState:
         """Raises TypeError for what `to_json` did not write."""
-        lists = {key: tuple(data[key]) for key in ("altnames", "addresses", "routes", "neighbours")}
+        lists = {key: tuple(data[key]) for key in _LISTS}
         xdp = tuple((str(mode), int(number)) for mode, number in data["xdp"])
         return cls(**{**data, **lists, "xdp": xdp})
 

@@ -109,9 +109,12 @@ def _prepare(shell: Shell, state: PortState, place: Place) -> list[str]:
     except KbenchError:
         return []  # it is just going home by itself; the settings are compared once it is there
     at = At(shell, place.name, place.netns)
+    if state.only_up and not now.up and (place.netns is not None or difference(now, state)):
+        at.run("ip", "link", "set", "dev", at.name, "up")
+        now = read_state(shell, place.name, place.netns)
     did = _detach(at, now, state)
     wanted = _corrections(at, difference(now, state), state)
-    if place.netns is not None:
+    if place.netns is not None or state.only_up:
         wanted = {key: value for key, value in wanted.items() if settings.group_of(key) not in AT_HOME}
         settings.put(at, wanted)
         did += wanted

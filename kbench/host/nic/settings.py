@@ -249,11 +249,14 @@ def translate_irqs(wanted: PortState, now: PortState) -> dict[str, str | None]:
 def difference(now: PortState, wanted: PortState) -> dict[str, tuple[Scalar, Scalar | None]]:
     """Settings of `wanted` that are otherwise now: name (interrupts by today's number) -> (wanted, is).
 
-    Of a feature that is asked for and not active, what is asked for has to be the same too.
+    What only shows while the port is up is not compared while it is down. Of a feature that is asked for and not
+    active, what is asked for has to be the same too.
     """
     heirs = translate_irqs(wanted, now)
     found: dict[str, tuple[Scalar, Scalar | None]] = {}
     for key, value in wanted.settings.items():
+        if key in wanted.only_up and not now.up:
+            continue
         match = re.fullmatch(r"irq\.(\d+)\.(.*)", key)
         if match:
             heir = heirs.get(match[1])
