@@ -107,7 +107,7 @@ NO_NETWORK = frozenset(
 )  # fmt: skip
 """What other softirqs do (kernel/softirq.c)."""
 GENERATORS = ("kb-offer-", "kpktgend_")
-HELPERS = frozenset({"kb-agent", "kb-perf", "kb-ports", "kb-sink", "kb-pin"})
+HELPERS = frozenset({"kb-agent", "kb-perf", "kb-ports", "kb-sink", "kb-stamp", "kb-pin"})
 DUT_THREADS = ("kb-", "napi/", "ksoftirqd/")
 """Starts of threads' names. Softirqs are the DUT's or the sink's in whichever thread they run; what else runs in other
 threads is not on a packet's way."""

@@ -145,6 +145,8 @@ def _compare_group(
         row = _row(datapath, [t for t in trials if t.datapath == datapath], part.kind, dut_only, common)
         if (wired := made.topology) is not None:
             row.packets_by_cpu = packets_by_cpu(scored[datapath], shared=wired.one_machine)
+            given = [t.raw.get("cpus", {}).get("receive_all", ()) for t in scored[datapath]]
+            row.receive_cpus = max(map(len, given), default=0)
         proofs = [
             v for v in run.verifications
             if (v.part, v.case_id, v.datapath) == (part.name, first.case_id, datapath)

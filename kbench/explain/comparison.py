@@ -139,6 +139,8 @@ class Row:
     """The figure as a share of what the slowest link on its way carries; None: no NIC, or a link of unknown speed."""
     packets_by_cpu: dict[int, int] = field(default_factory=dict)
     """CPU of the DUT -> packets that it put into the stack over the scored trials; empty on veth."""
+    receive_cpus: int = 0
+    """How many CPUs received for the DUT, one for each queue; 0 on veth."""
     grade: Grade = field(default_factory=Grade)
     """How far the figure can be trusted, with reasons."""
     verification: Verification | None = None

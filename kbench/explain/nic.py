@@ -145,7 +145,7 @@ def _port(stored: Mapping[str, Any]) -> Port:
     known = float(mbps) if isinstance(mbps, (int, float)) and mbps > 0 else None
     return Port(
         str(stored.get("host") or "unknown"), str(stored.get("name") or "?"), driver, bus, mac, known,
-        bool(stored.get("emulated")), duplex.lower() if duplex else None,
+        bool(stored.get("emulated")), duplex if duplex in ("half", "full") else None,
     )  # fmt: skip
 
 

@@ -103,6 +103,18 @@ def test_a_single_queue_has_nothing_to_spread(done: list[Work]) -> None:
     assert spread(done[0]) == ([], [])
 
 
+def test_queues_of_a_profile_are_spread_as_well(tmp_path: Path) -> None:
+    run = nics.queues(tmp_path)
+    for case in run.run["plan"]["cases"]:
+        case["queues"] = 0
+    names = {f"forward-p1000-f64-q{n}": "forward-p1000-f64" for n in nics.QUEUES}
+    for item in (*run.trials, *run.verifications):
+        item.case_id = names[item.case_id]
+    run.trials = [t for t in run.trials if len(t.raw["cpus"]["receive_all"]) == 4]
+    tables, _ = spread(works([run])[0])
+    assert "kernel: CPU 4 took 1.15 times an even share, the most of all." in tables[0].notes
+
+
 def test_of_one_machine_only_receiving_cpus_count(run: Run) -> None:
     trial: Trial = next(t for t in run.trials if t.datapath == "kernel")
     trial = dataclasses.replace(

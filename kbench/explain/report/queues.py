@@ -89,10 +89,12 @@ def _same(case_id: str) -> str:
 def spread(work: Work) -> tuple[list[Table], list[str]]:
     """Of a case with several queues: packets by CPU and by queue; with the sentences that stand alone."""
     made = work.comparison
-    queues = made.case.queues if made.case else 0
+    rows = [row for row in made.rows if row.figure is not None]
+    asked = made.case.queues if made.case else 0
+    # A profile can give several queues as well, without their number being asked for.
+    queues = asked or max((row.receive_cpus for row in rows), default=0)
     if queues < 2:
         return [], []
-    rows = [row for row in made.rows if row.figure is not None]
     told = [row for row in rows if told_by_cpu(row)]
     unseen = [row.datapath for row in rows if row.packets_by_cpu and row not in told]
     counted = [(row, found) for row in rows if (found := by_queue(row.ledger.nic_stats.get("rx", {})))]
