@@ -45,6 +45,8 @@ class Observed:
     ports: PortLosses
     nic_stats: dict[str, dict[str, int]] = field(default_factory=dict)
     """On NICs, by role, how far the drivers' own counters moved (ethtool -S)."""
+    stamped: dict[str, Any] | None = None
+    """What became of kb-stamp's packets, where some were sent beside the load."""
 
     @property
     def counters(self) -> Counters:
@@ -88,7 +90,9 @@ def _drain(
             sink["latency"] = stamper.result()
         read = bench.testbed.read_ports()
         losses = bench.testbed.losses(ports, read)
-        observed = Observed(offered, seen, sink, losses, bench.testbed.nic_stats(ports, read))
+        stats = bench.testbed.nic_stats(ports, read)
+        stamped = stamper.counted.raw if stamper is not None else None
+        observed = Observed(offered, seen, sink, losses, stats, stamped)
         counters = observed.counters
         quiet = quiet + 1 if counters == last else 0
         if counters.unexplained == 0 or quiet >= DRAIN_QUIET_STEPS:

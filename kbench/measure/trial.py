@@ -120,6 +120,7 @@ def _trial(
             "cpus": dataclasses.asdict(bench.testbed.cpus) | {"receive_all": bench.testbed.receive_cpus},
             "nic_stats": observed.nic_stats,
             "latency_clock": latency_clock(load, observed.sink),
+            "stamped": observed.stamped,
             "offloads": bench.offloads,
             "attached": bench.datapath.facts if bench.datapath else None,
             "datapath": observed.seen.raw if observed.seen else None,
