@@ -91,6 +91,14 @@ def test_clocks_profile_and_irqbalance_are_told(page: str, emulated: Run) -> Non
     assert "Latency was timed by software time stamps: the tester's own clock." in other
 
 
+def test_reasons_that_differ_in_the_port_only_are_one(tmp_path: Path) -> None:
+    run = nics.at_line_rate(tmp_path)
+    for nic in run.facts["host"]["nics"]:
+        nic["clock"]["why"] = f"{nic['name']} has no hardware clock"
+    (ports, *_) = document.document([run]).topics
+    assert "all: no hardware time stamps: the port has no hardware clock." in ports.subs[0].notes
+
+
 def test_ports_are_not_told_again_among_the_facts(queues: Run) -> None:
     (machine,) = document.document([queues]).machines
     names = [row[0].text for _, _, table in machine.facts for row in table.rows]
@@ -106,6 +114,23 @@ def test_what_the_nics_counted_is_in_the_ledger(queues: Run) -> None:
     assert rows["rx_no_dma_resources"] == ["eth4 (sink)", "30", "30", "30"]
     (others,) = sub.folded
     assert {row[0].text for row in others.rows} == {"rx_bytes", "rx_packets", "rx_queue_0_packets"}
+
+
+def test_a_queue_s_counter_folds_where_its_sum_is(tmp_path: Path) -> None:
+    run = nics.at_line_rate(tmp_path)
+    for trial in run.trials:
+        trial.raw["nic_stats"] = {"rx": {"rx0_xdp_drops": 4, "rx_xdp_drops": 4, "rx_queue_1_drops": 2}}
+    ledger = next(topic for topic in document.document([run]).topics if topic.id == "ledger")
+    shown = {row[0].text for row in ledger.subs[0].tables[1].rows}
+    assert shown == {"rx_xdp_drops", "rx_queue_1_drops"}
+    assert [row[0].text for row in ledger.subs[0].folded[0].rows] == ["rx0_xdp_drops"]
+
+
+def test_what_a_profile_leaves_alone_is_not_listed(tmp_path: Path) -> None:
+    run = nics.at_line_rate(tmp_path)
+    run.facts["host"]["nic_profile"]["settings"] |= {"mtu": "keep", "rings.tx": None}
+    (ports, *_) = document.document([run]).topics
+    assert [row[0].text for row in ports.subs[0].folded[-1].rows] == ["gro", "lro", "rings"]
 
 
 def test_nics_that_counted_nothing_say_so(tmp_path: Path) -> None:

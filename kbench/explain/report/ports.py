@@ -22,6 +22,11 @@ TELLING = re.compile(
     re.I,
 )
 """Counters of a NIC that tell of loss, or of XDP: the others fold."""
+ONE_QUEUE = re.compile(r"^(rx|tx)[-_]?(?:queue[-_])?\d+[-_.]")
+"""How a counter of one queue begins; where the driver has their sum as well, it folds."""
+KEEP = "keep"
+"""What a profile says of a setting that it leaves alone."""
+SINKS = "The sink drops each packet once it has counted it: what its port drops by XDP is no loss."
 
 
 def about(works: Sequence[Work]) -> Topic:
@@ -67,9 +72,9 @@ def _ports(work: Work, wired: Topology) -> Sub:
     tables = [_table(wired, found, start), *_settings(found, start)]
     folded = _left(found, start)
     if asked is not None and asked[1]:
-        folded.append(
-            Table(f"NIC profile {asked[0]}: {start}", HEADS, rows(flatten(asked[1], nothing="not set")))
-        )
+        given = [pair for pair in flatten(asked[1], nothing=KEEP) if pair[1] != KEEP]
+        note = "Settings that the profile does not name are left as they are."
+        folded.append(Table(f"NIC profile {asked[0]}: {start}", HEADS, rows(given), [note]))
     return Sub(
         f"ports-{work.prefix}", name, work.comparison.kind, [chart] if chart else [], tables, notes, folded
     )  # fmt: skip
@@ -80,7 +85,8 @@ def _clock_reasons(found: Sequence[PortFacts]) -> list[tuple[str, str]]:
     whose: dict[str, list[str]] = {}
     for port in found:
         if port.hardware_clock is False and port.clock_why:
-            whose.setdefault(f"no hardware time stamps: {port.clock_why.rstrip('.')}", []).append(port.name)
+            why = port.clock_why.rstrip(".").replace(str(port.about.get("name")), "the port")
+            whose.setdefault(f"no hardware time stamps: {why}", []).append(port.name)
     return [(_whose(names, found), why) for why, names in whose.items()]
 
 
@@ -196,6 +202,12 @@ def _natural(name: str) -> str:
     return re.sub(r"\d+", lambda digits: digits[0].zfill(6), name)
 
 
+def _summed(name: str, each: Sequence[Mapping[str, int]]) -> bool:
+    """Whether a counter is one queue's, and its sum is there too."""
+    whole = ONE_QUEUE.sub(r"\1_", name)
+    return whole != name and any(whole in stats for stats in each)
+
+
 def counters(work: Work) -> tuple[list[Table], list[Table], list[str]]:
     """What the NICs counted by themselves: what tells of loss and XDP, all the rest, and notes. Empty on veth."""
     wired = work.comparison.topology
@@ -212,7 +224,7 @@ def counters(work: Work) -> tuple[list[Table], list[Table], list[str]]:
         each = [row.ledger.nic_stats.get(role, {}) for row in measured]
         for name in sorted({name for stats in each for name in stats}, key=_natural):
             counts = [count_cell(stats.get(name, 0)) for stats in each]
-            made[bool(TELLING.search(name))].append([
+            made[bool(TELLING.search(name)) and not _summed(name, each)].append([
                 Cell(name), Cell(f"{port.name} ({join(roles)})"), *counts,
             ])  # fmt: skip
     heads = [
@@ -222,7 +234,7 @@ def counters(work: Work) -> tuple[list[Table], list[Table], list[str]]:
     ]
     note = "Counted by the NICs (ethtool -S), over all trials but baselines; each by its driver's own rules."
     tables = (
-        [Table(f"NIC counters of loss and XDP: {work.short}", heads, made[True], [note])]
+        [Table(f"NIC counters of loss and XDP: {work.short}", heads, made[True], [note, SINKS])]
         if made[True]
         else []
     )
