@@ -14,13 +14,16 @@ IP = """
 ip=ip; for i in /usr/sbin/ip /sbin/ip /usr/bin/ip /bin/ip; do [ -x $i ] && ip=$i && break; done
 """
 """For sh: iproute2's, since busybox's shell prefers its own, which knows too little."""
-_DEVICES = IP + r"""
+_DEVICES = (
+    IP
+    + r"""
 $ip -json -details link show || exit 1
 for s in /sys/class/net/*; do
     d=$(cd -P "$s/device" 2>/dev/null && pwd -P) && echo "${s##*/} $(cat "$s/dev_port" 2>/dev/null || echo 0) $d"
 done
 exit 0
 """
+)
 
 
 @dataclass(frozen=True)
