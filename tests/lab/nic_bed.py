@@ -47,6 +47,8 @@ class NicBed(Testbed):
                 self.host.write_text(f"/proc/sys/{name}", value, netns=space)
         for port in dict.fromkeys((self.rx, self.tx, self.generator, self.sink)):
             self.host.run(["ip", "link", "set", port.name, "netns", str(port.netns)])
+            # One queue keeps the order of packets, which verification relies on.
+            self.host.run(["ethtool", "-L", port.name, "combined", "1"], netns=port.netns, check=False)
             # A tag that the adapter takes out of a frame is hidden from XDP.
             self.host.run(["ethtool", "-K", port.name, "rxvlan", "off"], netns=port.netns, check=False)
             net.batch(self.host, port.netns, [f"link set {port.name} multicast off up"])
