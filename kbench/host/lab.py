@@ -213,6 +213,11 @@ class LabHost(Host):
             self._machine.monitor.ask("set_link", name=end.device, up=up)
 
     @property
+    def process_id(self) -> int:
+        """QEMU's, on this machine."""
+        return self._machine.process.pid
+
+    @property
     def console(self) -> Console:
         """What the guest said so far."""
         return self._machine.console

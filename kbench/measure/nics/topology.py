@@ -89,6 +89,7 @@ def port_document(host: Host, label: str, name: str, state: PortState) -> dict[s
         "bus": state.bus,
         "mac": state.settings["mac"],
         "speed_mbps": state.speed_mbps,
+        "duplex": state.duplex,
         "emulated": host.kind == "lab" or state.driver in EMULATED_DRIVERS,
     }
 
