@@ -21,7 +21,10 @@ _numbers = itertools.count()
 
 
 class NicBed(Testbed):
-    """Ports `names` of the lab in the order rx, generator (hairpin), and tx, sink behind them (two-port)."""
+    """Ports `names` of the lab in the order rx, generator (hairpin), and tx, sink behind them (two-port).
+
+    A single one hears itself (loopback).
+    """
 
     def __init__(self, lab: LabHost, names: Sequence[str]) -> None:
         self.host = self.tester = lab
@@ -35,13 +38,15 @@ class NicBed(Testbed):
         self.dut, self.gen = f"{tag}-dut", f"{tag}-gen"
         links = json.loads(lab.run(["ip", "-json", "link"]).stdout)
         macs = {link["ifname"]: link["address"] for link in links}
-        rx, generator = names[:2]
+        rx, generator = names[0], names[min(1, len(names) - 1)]
         tx, sink = names[2:] or (rx, generator)
+        if rx == generator:
+            self.gen = self.dut
         self.rx, self.tx = (Port(name, self.dut, macs[name]) for name in (rx, tx))
         self.generator, self.sink = (Port(name, self.gen, macs[name]) for name in (generator, sink))
 
     def __enter__(self) -> NicBed:
-        for space in (self.dut, self.gen):
+        for space in dict.fromkeys((self.dut, self.gen)):
             net.add_namespace(self.host, None, space)
             for name, value in QUIET_SYSCTLS.items():
                 self.host.write_text(f"/proc/sys/{name}", value, netns=space)
@@ -59,7 +64,9 @@ class NicBed(Testbed):
     def start_reader(self) -> None:
         """kb-ports; anew after a port changed its queues."""
         self.stop_reader()
-        roles = {"generator": self.generator, "rx": self.rx, "tx": self.tx, "sink": self.sink}
+        roles = {"generator": self.generator, "rx": self.rx}
+        if self.sink != self.rx:
+            roles |= {"tx": self.tx, "sink": self.sink}
         words = [word for role, p in roles.items() for word in ("--port", f"{role}={p.name}@{p.netns}")]
         self._reader = self.host.start([self.host.program("kb-ports"), *words])
 
@@ -79,7 +86,7 @@ class NicBed(Testbed):
         self.stop_reader()
         for port in dict.fromkeys((self.rx, self.tx, self.generator, self.sink)):
             self.host.run(["ip", "link", "set", port.name, "netns", "1"], netns=port.netns)
-        for space in (self.dut, self.gen):
+        for space in dict.fromkeys((self.dut, self.gen)):
             net.del_namespace(self.host, None, space)
 
     def settle(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from kbench.errors import EnvironmentProblem
 from kbench.host.lab import LabHost, LabNics, Parts
-from kbench.measure.bench import SINK_OPTIONS, Bench, Benches
+from kbench.measure.bench import Bench, Benches
 from kbench.measure.datapaths import DATAPATHS
 from kbench.measure.datapaths.base import Options
 from kbench.measure.generators.base import Generator, Load
@@ -33,6 +33,8 @@ E1000E, VIRTIO, VMXNET3 = (
     ("eth9", "eth10", "eth11", "eth12"),
 )
 """rx, generator, tx, sink."""
+PLUG = ("eth13",)
+"""An e1000e that hears itself."""
 Made = tuple[Bench, Prepared]
 Make = Callable[..., Made]
 
@@ -40,16 +42,14 @@ Make = Callable[..., Made]
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
     parts = Parts.prepare("6.12", lambda _text: None)
-    nics = LabNics(models=[m for m in ("e1000e", "virtio-net", "vmxnet3") for _ in (1, 2)])
+    nics = LabNics(models=[m for m in ("e1000e", "virtio-net", "vmxnet3") for _ in (1, 2)], plugs=1)
     logs = tmp_path_factory.mktemp("lab")
     with LabHost.boot(parts, mode="fast", log_dir=logs, progress=lambda _text: None, nics=nics) as host:
         yield host
 
 
 @pytest.fixture
-def make(lab: LabHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    if "--xdp" not in SINK_OPTIONS["count"]:
-        monkeypatch.setitem(SINK_OPTIONS, "count", (*SINK_OPTIONS["count"], "--xdp", "auto"))
+def make(lab: LabHost) -> Iterator[Make]:
     with Benches() as benches:
 
         def bench(name: str, ports: tuple[str, ...], case: Case) -> Made:
@@ -97,6 +97,18 @@ def test_proven_and_each_packet_accounted_for(make: Make, name: str, ports: tupl
     assert counters.offered == 2000
     assert set(counters.lost_by) <= {"nic_rx_missed", "tx_port", "tx", "qdisc", "sink_missed"}
     assert counters.forwarded > 200
+
+
+@pytest.mark.parametrize("name", ["xdp_generic", "netfilter"])
+def test_a_port_that_hears_itself(make: Make, name: str) -> None:
+    case = Case("drop")
+    made = make(name, PLUG, case)
+    bench, prepared = made
+    packets, reference = prepared.packets, prepared.reference
+    proven = verify(bench, "lab", case, packets, reference, prepared.marker, prepared.scratch)
+    assert proven.passed, proven.differences
+    counters = offer(made, 2000)
+    assert (counters.dropped, counters.lost) == ({"policy": 2000}, 0)
 
 
 def test_a_driver_without_native_xdp_is_said(make: Make) -> None:
