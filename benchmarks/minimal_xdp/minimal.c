@@ -21,7 +21,8 @@
 
 struct datapath {
 	const char *rx, *tx, *function, *image;
-	int cpu, link;
+	int cpu;
+	struct kb_xdp_link link;
 	struct minimal *skel;
 	struct kb_netdev in, out;
 };
@@ -50,8 +51,7 @@ static void load(struct datapath *dp)
 	err = bpf_map_update_elem(bpf_map__fd(dp->skel->maps.port), &zero, &out, 0);
 	if (err)
 		kb_die(KB_EXIT_LACKS, "%s can't be redirected to: %s", dp->tx, strerror(-err));
-	dp->link = kb_xdp_attach(bpf_program__fd(dp->skel->progs.minimal), dp->rx,
-				 kb_ifindex(dp->rx), false);
+	kb_xdp_attach(&dp->link, bpf_program__fd(dp->skel->progs.minimal), dp->rx, KB_XDP_NATIVE);
 }
 
 /* Sum of a statistic over all queues: "rx_queue_N" + suffix. */
@@ -77,7 +77,7 @@ static void print_counters(struct datapath *dp)
 	received = queues(&dp->in, "_xdp_packets");
 	redirected = queues(&dp->in, "_xdp_redirect");
 	dropped = queues(&dp->in, "_xdp_drops");
-	kb_netdev_xdp_xmit(&dp->out, &forwarded);
+	kb_netdev_xdp_taken(&dp->out, KB_XDP_REDIRECTED, &forwarded);
 	kb_json_begin("counters");
 	kb_json_u64("received", received);
 	kb_json_u64("forwarded", forwarded);
@@ -156,7 +156,7 @@ int main(int argc, char **argv)
 			print_counters(&dp);
 		}
 	}
-	close(dp.link);
+	kb_xdp_detach(&dp.link);
 	print_counters(&dp);
 	minimal__destroy(dp.skel);
 	kb_netdev_close(&dp.in);
