@@ -49,7 +49,9 @@ def _selection(parser: argparse.ArgumentParser) -> None:
     nics.add_argument("--queues", type=queues, metavar="N",
                       help="receive queues, one to N; or a list (default: as the profile says)")  # fmt: skip
     what = parser.add_argument_group("what")
-    what.add_argument("--datapath", type=names, metavar="LIST", help="netfilter,xdp,xdp_generic,af_packet,kernel")
+    what.add_argument(
+        "--datapath", type=names, metavar="LIST", help="netfilter,xdp,xdp_generic,af_packet,kernel"
+    )
     what.add_argument("--function", type=names, metavar="LIST",
                       help="forward,filter,drop (default: forward,filter)")  # fmt: skip
     what.add_argument("--generator", action="append", metavar="NAME|URL",

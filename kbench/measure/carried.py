@@ -12,11 +12,9 @@ from collections.abc import Sequence
 
 from kbench.functions.packets import Packet, packets_file
 from kbench.measure.testbeds.base import Testbed
-from kbench.measure.verify import ip_part
+from kbench.measure.verify import ip_part, on_ethernet
 
 QUIET_MS = 300
-MINIMUM_BYTES = 60
-"""Of an Ethernet frame without its FCS (IEEE 802.3, 4.4.2)."""
 
 
 def carried(testbed: Testbed, packets: Sequence[Packet], scratch: str) -> list[Packet]:
@@ -26,7 +24,7 @@ def carried(testbed: Testbed, packets: Sequence[Packet], scratch: str) -> list[P
     No datapath may be attached. Raises MeasureError when a program fails.
     """
     tester, generator, sink = testbed.tester, testbed.generator, testbed.sink
-    padded = [Packet(packet.name, packet.frame.ljust(MINIMUM_BYTES, b"\0")) for packet in packets]
+    padded = on_ethernet(packets)
     tester.put(f"{scratch}/wire.bin", packets_file(padded))
     listening = [testbed.host.program("kb-listen"), "--in", testbed.rx.name]
     listener = testbed.host.start(listening, netns=testbed.rx.netns)

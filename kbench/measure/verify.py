@@ -8,7 +8,7 @@ are compared up to the length that their IP header states.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from kbench.errors import MeasureError
@@ -16,7 +16,6 @@ from kbench.functions.frames import padded
 from kbench.functions.packets import Packet, packets_file
 from kbench.functions.reference import Reference
 from kbench.measure.bench import Bench
-from kbench.measure.testbeds.base import Testbed
 from kbench.model import Case, Verification
 
 SHOWN = 10
@@ -24,15 +23,7 @@ SHOWN = 10
 SETTLE_MS = 20
 """How long to listen behind a marker where a port has several queues, which may bring it before what it follows."""
 UNCHECKED_IN_HAIRPIN = ("ip6: from ::",)
-PARSED_BY_QEMU = frozenset(("e1000", "e1000e", "igb", "vmxnet3"))
-"""Drivers of adapters that QEMU emulates in the lab and that look into packets; virtio_net's does not."""
-NOT_SENT_BY_QEMU = (
-    "ip6: no payload",
-    "ip6: 0 bytes of UDP",
-    "ip6: six extension headers",
-    "ip6: options that reach beyond the packet",
-    "ip6: packet that ends ",
-)
+"""ip6_forward() does not look at the source of a packet that leaves by the port it came in by."""
 QUIET_MS = 300
 """How long to listen after the last packet where nothing is forwarded that could mark the end."""
 
@@ -65,7 +56,8 @@ def verify(
     tester."""
     bench.take_turn()
     if bench.testbed.wire == "nic":
-        packets = carried(packets, bench)
+        hairpin = bench.testbed.sink == bench.testbed.generator
+        packets = on_ethernet(packets, UNCHECKED_IN_HAIRPIN if hairpin and bench.name == "kernel" else ())
     before = bench.seen()
     try:
         emitted = _inject(bench, packets, marker, scratch)
@@ -98,10 +90,9 @@ def verify(
     after = bench.seen()
     if case.function == "drop" and before and after:
         # Silence alone would also be what a dead datapath shows. ip_rcv() drops malformed packets before netfilter's
-        # hook counts them, so there the number is lower; so is it behind an adapter that does not send all.
+        # hook counts them, so there the number is lower.
         dropped = after.dropped.get("policy", 0) - before.dropped.get("policy", 0)
-        fewer = bench.name == "netfilter" or parsed_by_qemu(bench.testbed)
-        if dropped > policy or (dropped != policy and not fewer):
+        if dropped > policy or (dropped != policy and bench.name != "netfilter"):
             differences.append(f"expected {policy} packets dropped by policy, the datapath counted {dropped}")
         elif not dropped:
             differences.append("the datapath dropped nothing")
@@ -153,27 +144,9 @@ def _inject(
     return emitted
 
 
-def carried(packets: Sequence[Packet], bench: Bench) -> list[Packet]:
-    """The packets that a wire and its adapters leave as they are: padded, also those that were cut short on purpose.
-
-    Some are left out. ip6_forward() does not look at the source of a packet that leaves by the port it came in by.
-    Adapters that QEMU emulates as they are built put a length where an IPv6 header says 0, and don't send extension
-    headers that they can't follow (net_tx_pkt_fix_ip6_payload_len(), net_tx_pkt_parse()).
-    """
-    bed = bench.testbed
-    unlike: tuple[str, ...] = ()
-    if bed.sink == bed.generator and bench.name == "kernel":
-        unlike += UNCHECKED_IN_HAIRPIN
-    if parsed_by_qemu(bed):
-        unlike += NOT_SENT_BY_QEMU
-    return [Packet(p.name, padded(p.frame)) for p in packets if not p.name.startswith(unlike)]
-
-
-def parsed_by_qemu(bed: Testbed) -> bool:
-    """Whether an emulated adapter sends only what it can follow: nobody counts what it does not."""
-    if bed.wire != "nic" or bed.host.kind != "lab":
-        return False
-    return any(port["driver_name"] in PARSED_BY_QEMU for port in bed.read_ports()["ports"].values())
+def on_ethernet(packets: Sequence[Packet], without: Collection[str] = ()) -> list[Packet]:
+    """As a wire carries them: padded to the least length of a frame, also those that were cut short on purpose."""
+    return [Packet(p.name, padded(p.frame)) for p in packets if p.name not in without]
 
 
 def ip_part(frame: bytes) -> bytes:

@@ -72,7 +72,9 @@ def refuse_bad_numbers(request: Request) -> None:
         raise UsageError("--slowdown must be between 0.1% and 100%")
     program = getattr(DATAPATHS[request.datapath], "program", None)
     if request.check == "ab" and program not in builds.SLOWABLE:
-        able = [n for n, d in DATAPATHS.items() if d.default and getattr(d, "program", None) in builds.SLOWABLE]
+        able = [
+            n for n, d in DATAPATHS.items() if d.default and getattr(d, "program", None) in builds.SLOWABLE
+        ]
         raise UsageError(f"{request.datapath} has no slower build: choose from {', '.join(able)}")
 
 

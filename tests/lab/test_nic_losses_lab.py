@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from kbench.errors import EnvironmentProblem
+from kbench.functions.packets import Packet
 from kbench.host.lab import LabHost, LabNics, Parts
 from kbench.measure.bench import Bench, Benches
+from kbench.measure.carried import carried
 from kbench.measure.datapaths import DATAPATHS
 from kbench.measure.datapaths.base import Options
 from kbench.measure.generators.base import Generator, Load
@@ -37,6 +39,14 @@ PLUG = ("eth13",)
 """An e1000e that hears itself."""
 Made = tuple[Bench, Prepared]
 Make = Callable[..., Made]
+
+
+def on_wire(bench: Bench, prepared: Prepared) -> list[Packet]:
+    """The verification packets that the emulated adapters carry as they are: most, but not those that they mend."""
+    bench.testbed.turn.end()
+    packets = carried(bench.testbed, prepared.packets, prepared.scratch)
+    assert len(packets) > 0.8 * len(prepared.packets)
+    return packets
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +100,7 @@ FORWARD = Case("forward", routes=10)
 def test_proven_and_each_packet_accounted_for(make: Make, name: str, ports: tuple[str, ...]) -> None:
     made = make(name, ports, FORWARD)
     bench, prepared = made
-    packets, reference = prepared.packets, prepared.reference
+    packets, reference = on_wire(bench, prepared), prepared.reference
     proven = verify(bench, "lab", FORWARD, packets, reference, prepared.marker, prepared.scratch)
     assert proven.passed, proven.differences
     counters = offer(made, 2000)
@@ -104,7 +114,7 @@ def test_a_port_that_hears_itself(make: Make, name: str) -> None:
     case = Case("drop")
     made = make(name, PLUG, case)
     bench, prepared = made
-    packets, reference = prepared.packets, prepared.reference
+    packets, reference = on_wire(bench, prepared), prepared.reference
     proven = verify(bench, "lab", case, packets, reference, prepared.marker, prepared.scratch)
     assert proven.passed, proven.differences
     counters = offer(made, 2000)

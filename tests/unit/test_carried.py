@@ -22,7 +22,11 @@ def names(packets: list[Packet]) -> list[str]:
 
 def test_padding_is_no_change() -> None:
     packets = named(IPV4, IPV6, ARP)
-    assert names(unchanged(packets, [frame.ljust(60, b"\0") for frame in (ARP, IPV4, IPV6)])) == ["0", "1", "2"]
+    assert names(unchanged(packets, [frame.ljust(60, b"\0") for frame in (ARP, IPV4, IPV6)])) == [
+        "0",
+        "1",
+        "2",
+    ]
 
 
 def test_what_is_changed_or_dropped_is_not_carried() -> None:

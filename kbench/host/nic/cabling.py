@@ -17,7 +17,8 @@ from kbench.errors import EnvironmentProblem
 from kbench.host import net
 from kbench.host.base import Host
 from kbench.host.journal import Entry, Journal
-from kbench.host.nic.lend import has_carrier
+from kbench.host.nic.lend import has_carrier, put_back
+from kbench.host.nic.port import PortState
 from kbench.host.nic.state import read_state
 from kbench.host.process import Process
 
@@ -26,7 +27,7 @@ Progress = Callable[[str], None]
 CARRIER_S = 10.0
 """A negotiation takes 3 s with copper, some optics and switches take longer."""
 INTERVAL_S = 0.1
-SEARCH_S = 3.0
+SEARCH_S = 5.0
 SETTLE_S = 0.35
 """How long to go on once every port has heard somebody: a second one that hears it would be a switch."""
 POLL_S = 0.05
@@ -141,25 +142,31 @@ def _bring_up(place: Place, journal: Journal | None, stack: contextlib.ExitStack
     """Bring up those ports that are down, until the stack unwinds; their names.
 
     Their whole state goes into the journal first, for `kbench restore`. Here they are only brought down again: nothing
-    but that is changed, and to compare every setting of every port takes seconds on a slow machine.
+    else is changed, but for ports that were never up, and to compare every setting takes seconds on a slow machine.
     """
     links = net.links(place.host)
     raised = [port for port in place.ports if "UP" not in links[port]["flags"]]
     if not raised:
         return []
-    entries: list[Entry] = []
+    entries: list[tuple[PortState, Entry]] = []
     if journal:
         states = [read_state(place.host, port) for port in raised]
-        entries = [journal.record("nic", state=state.to_json(), at=place.host.address) for state in states]
+        entries = [
+            (state, journal.record("nic", state=state.to_json(), at=place.host.address)) for state in states
+        ]
     stack.callback(_bring_down, place.host, raised, journal, entries)
     net.batch(place.host, None, [f"link set dev {port} up" for port in raised])
     return raised
 
 
-def _bring_down(host: Host, ports: Sequence[str], journal: Journal | None, entries: Sequence[Entry]) -> None:
+def _bring_down(
+    host: Host, ports: Sequence[str], journal: Journal | None, entries: Sequence[tuple[PortState, Entry]]
+) -> None:
     net.batch(host, None, [f"link set dev {port} down" for port in ports])
-    for entry in entries:
+    for state, entry in entries:
         assert journal
+        if state.settings["qdisc"] == "noop":
+            put_back(host, state)  # it was never up, which going down does not bring back
         journal.done(entry)
 
 

@@ -23,11 +23,16 @@ def find_topology(machines: Machines, options: Options, reporter: Reporter) -> t
     tester = machines.tester or (machines.local if dut.host.kind == "ssh" else dut)
     peers = tester.ports if machines.tester else options.peer
     wanted = {dut: list(dut.ports)}
-    wanted.setdefault(tester, []).extend(peers)
+    if tester.host is dut.host:
+        wanted[dut] += peers  # one machine, of which two URLs name ports
+    else:
+        wanted[tester] = list(peers)
     notices = [line for machine, names in wanted.items() for line in claim(machine, names, options)]
     refused: dict[cabling.End, str] = {}
     if not peers:
-        for machine in [machines.tester] if machines.tester else machines.all():
+        for machine in [tester] if machines.tester else machines.all():
+            if machine.host is dut.host:
+                machine = dut
             free, why = free_ports(machine.host, machine.session)
             refused |= {cabling.End(machine.label, port): reason for port, reason in why.items()}
             names = wanted.setdefault(machine, [])

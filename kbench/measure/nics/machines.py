@@ -99,7 +99,7 @@ def _lab(stack: ExitStack, options: Options, journal: Journal, progress: Callabl
         LabHost.boot(
             parts,
             mode="fast",
-            cpus=LAB_CPUS,
+            cpus=max(LAB_CPUS, 1 + max(options.queues, default=1)),
             log_dir=logs,
             progress=progress,
             console=lambda line: progress(f"lab: {line}"),
