@@ -180,12 +180,13 @@ def test_kills_at_random_moments(bed: Bed, tmp_path: Path) -> None:
     before = bed.dut.look(), bed.tester.look()
     chance = random.Random(5)
     in_time = 0
-    for _ in range(KILLS):
-        process = start(
-            bed, tmp_path,
-            f"run --dut {bed.dut.url}/eth3 --generator {bed.tester.url}/eth1 --function forward"
-            " --datapath xdp,kernel --rounds 200 --no-latency",
-        )  # fmt: skip
+    ports = (
+        f"--dut {bed.dut.url}/eth3 --generator {bed.tester.url}/eth1 --datapath xdp,kernel",
+        f"--dut {bed.dut.url}/eth1 --generator {bed.dut.url}/eth2 --datapath xdp_generic,kernel",
+    )
+    for number in range(KILLS):
+        command = f"run {ports[number % 2]} --function forward --rounds 200 --no-latency"
+        process = start(bed, tmp_path, command)
         with process:
             time.sleep(chance.uniform(1.0, 16.0))
             in_time += process.poll() is None

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from kbench.errors import EnvironmentProblem
+from kbench.host import qemu
 from kbench.host.base import Process
 from kbench.host.lab import LabHost, LabNics, Parts
 from kbench.host.nic.clocks import choose, port_clock
@@ -53,6 +55,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
 @pytest.fixture(scope="module")
 def igb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
     """eth1 is cabled to itself."""
+    try:
+        qemu.find_newer_qemu(lambda _text: None)
+    except EnvironmentProblem as problem:
+        pytest.skip(f"no newer QEMU: {problem}")
     yield from boot(tmp_path_factory.mktemp("igb"), LabNics(model="igb", plugs=1))
 
 
