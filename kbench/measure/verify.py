@@ -119,7 +119,8 @@ def _inject(
         "--packets", f"{scratch}/packets.bin",
     ]  # fmt: skip
     if marker is None:
-        argv += ["--quiet-ms", str(QUIET_MS)]
+        # A burst of all packets may be more than the ring of an adapter holds.
+        argv += ["--quiet-ms", str(QUIET_MS), *(("--settle-ms", "1") if bed.wire == "nic" else ())]
     else:
         if len(bed.receive_cpus) > 1:
             argv += ["--settle-ms", str(SETTLE_MS)]

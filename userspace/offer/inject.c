@@ -187,6 +187,7 @@ static int inject(const struct packets *packets, uint64_t timeout_ms, uint64_t q
 		sent++;
 		at += 4 + bytes;
 		if (!marker) {
+			listen_for(i, settle_ms, false);
 			report_all(i);
 		} else if (!follow_with_marker(i, timeout_ms) && !kb_stop) {
 			/* Nothing gets through any more: each further packet would only wait. */
