@@ -19,7 +19,7 @@ PLACES: dict[str, str] = {
     "xdp_aborted": "The XDP program had nowhere to redirect to: the port is gone from its map (XDP_ABORTED).",
     "xdp_redirect": "The kernel refused an XDP redirect after the program: the port was down, or memory was short.",
     "qdisc": "The queueing discipline of the outgoing port dropped it.",
-    "tx_port": "The outgoing port's driver dropped it; on a veth, since the ring of the sink's port was full.",
+    "tx_port": "The outgoing port's driver dropped it: its ring was full; on a veth, that of the sink's port.",
     "tx": "The outgoing port refused it without counting it: down, or unable to take XDP frames.",
     "sink_missed": "The sink's NIC had no descriptor or no room in its FIFO: the tester did not keep up.",
     "sink_port": "Dropped by the sink's port after the DUT had sent it.",

@@ -18,6 +18,9 @@ examples:
   kbench run --datapath xdp,kernel --function forward --routes 1,1000,100000
   kbench run --where lab --datapath netfilter,xdp --function filter --rules 10000 --shape fw
   kbench run --where host --load 200000 --duration 1 --label "after the upgrade"
+  kbench topo                                    free network ports and their cables
+  kbench run --nic eth1                          on a network card, whose peer is found
+  kbench run --nic eth1 --generator ssh://root@other/eth2
   kbench verify --datapath xdp --rules-file examples/rules.toml
   kbench report @latest --pdf
   kbench compare @-2 @latest

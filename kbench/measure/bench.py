@@ -81,6 +81,7 @@ class Bench:
             netns=self.counts_at.netns,
         )
         self.sink_mode = mode
+        self.testbed.settle()
 
     def stop_sink(self) -> None:
         """Stops the sink; it takes its XDP program off the port."""

@@ -12,7 +12,7 @@ from kbench.errors import MeasureError
 from kbench.measure.bench import Bench
 from kbench.measure.datapaths.base import Seen
 from kbench.measure.generators.base import Generator, Load, Offered
-from kbench.measure.ledger import ledger
+from kbench.measure.ledger import UNEXPLAINED_SHARE, ledger
 from kbench.measure.losses import PortLosses, Reading
 from kbench.measure.stamping import Stamper, beside
 from kbench.model import Case, Counters, Kind
@@ -20,6 +20,9 @@ from kbench.model import Case, Counters, Kind
 DRAIN_STEP_S = 0.01
 DRAIN_QUIET_STEPS = 5
 """Traffic has drained when nothing moved for this many steps; longer than a TPACKET_V3 block's time-out."""
+NIC_QUIET_S = 1.2
+"""Some adapters' drivers (bnxt_en, tg3, ena) take over their counters once a second: so long must it have been quiet
+before packets count as unexplained there."""
 DRAIN_TIMEOUT_S = 10.0
 
 
@@ -79,7 +82,9 @@ def _drain(
 ) -> Observed:
     """Reads all counters until every packet is accounted for, or they stand still."""
     quiet, last = 0, None
-    deadline = time.monotonic() + DRAIN_TIMEOUT_S
+    moved_at = time.monotonic()
+    patience_s = NIC_QUIET_S if bench.testbed.wire == "nic" else 0.0
+    deadline = moved_at + DRAIN_TIMEOUT_S
     while True:
         # From the end of the packets' way to its start: what moves meanwhile is missing, not counted twice.
         sink, seen = bench.counted(), bench.seen()
@@ -95,7 +100,11 @@ def _drain(
         observed = Observed(offered, seen, sink, losses, stats, stamped)
         counters = observed.counters
         quiet = quiet + 1 if counters == last else 0
-        if counters.unexplained == 0 or quiet >= DRAIN_QUIET_STEPS:
+        if not quiet:
+            moved_at = time.monotonic()
+        still = quiet >= DRAIN_QUIET_STEPS
+        settled = abs(counters.unexplained) <= UNEXPLAINED_SHARE * counters.offered
+        if not counters.unexplained or (still and (settled or time.monotonic() - moved_at >= patience_s)):
             return observed
         if time.monotonic() > deadline:
             raise MeasureError(

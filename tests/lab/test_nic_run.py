@@ -51,6 +51,8 @@ def test_a_verified_comparison(
         else {"generator": "eth2", "rx": "eth1", "tx": "eth3", "sink": "eth4"}
     )
     assert {port["driver"] for port in ports.values()} == {driver}
+    speed = {"e1000e": 1000, "virtio_net": None, "vmxnet3": 1000}[driver]
+    assert {port["speed_mbps"] for port in ports.values()} == {speed}, "read while the ports are up"
     assert {(v.datapath, v.passed) for v in run.verifications} == {(name, True) for name in names}
     assert all(v.packets > 150 for v in run.verifications)
     rates = [t for t in run.trials if t.purpose == "rate" and not t.warm_up]

@@ -21,6 +21,7 @@ from kbench.host.nic.clocks import Choice
 from kbench.host.nic.lend import Lent, has_carrier, lend
 from kbench.host.nic.port import PortState
 from kbench.host.nic.profile import Applied, NicProfile, apply
+from kbench.host.shell import HostFileError
 from kbench.measure.losses import Reading
 from kbench.measure.nics.cpus import Seats, near, seats
 from kbench.measure.nics.topology import End, Topology
@@ -57,6 +58,7 @@ class Bay:
         self.applied: dict[End, Applied] = {}
         self._profile = profile
         self._queues = 0
+        self._links: dict[End, dict[str, Any]] = {}
         self._spaces = {"dut": f"kbench-{tag}-dut", "gen": f"kbench-{tag}-gen"}
         self._stack = ExitStack()
         self._lent: dict[End, Lent] = {}
@@ -130,8 +132,22 @@ class Bay:
             # What a file asks for must be had on the DUT; the tester's ports may be of another kind.
             self.applied[end] = apply(end.host, lent, profile, cpus, strict=mine)
         self.wait_for_carrier()
+        self._links = {end: self._link(end) for end in self._lent}
         self._queues = queues
         self._start_readers()  # anew: a driver's counters depend on its queues
+
+    def _link(self, end: End) -> dict[str, Any]:
+        def read(name: str) -> str:
+            try:
+                return end.host.read_text(f"/sys/class/net/{end.name}/{name}", netns=self.space(end)).strip()
+            except HostFileError:
+                return ""  # EINVAL: the driver does not tell
+
+        speed = read("speed")
+        return {
+            "speed_mbps": int(speed) if speed.isdigit() and int(speed) else None,
+            "duplex": read("duplex"),
+        }
 
     def _tester_cpus(self, queues: int) -> tuple[int, ...]:
         """Where the sink's queues are: beside the generator's CPU on a machine of its own, on it otherwise."""
@@ -158,8 +174,8 @@ class Bay:
 
     @property
     def states(self) -> dict[End, PortState]:
-        """The ports as they were before anything was changed."""
-        return {end: lent.state for end, lent in self._lent.items()}
+        """The ports as they were before anything was changed, but with the speed that they have while they are up."""
+        return {end: dataclasses.replace(lent.state, **self._links[end]) for end, lent in self._lent.items()}
 
     # Carrier --------------------------------------------------------------------------------------
 

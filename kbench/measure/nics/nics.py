@@ -65,6 +65,8 @@ class Nics:
             f"irqbalance runs on {label} and may move interrupts during the run: stop it (systemctl stop irqbalance)"
             for label in sorted(balanced)
         ]
+        if isinstance(self.bay.dut, LabHost):
+            notices += self.bay.dut.facts()["notices"]
         return dataclasses.replace(plan, notices=tuple(notices))
 
     def facts(self) -> dict[str, Any]:
