@@ -51,10 +51,14 @@ def dry_run(options: Options) -> int:
     from kbench.host import builds
     from kbench.host.local import LocalHost
     from kbench.measure.dry_run import render
-    from kbench.measure.plan import make_plan
+    from kbench.measure.nics.plan import dry_plan
+    from kbench.measure.plan import make_plan, on_nics
 
-    with LocalHost(builds.programs()) as host:
-        plan = make_plan(options, wing.probe(host))
+    if on_nics(options):
+        plan = dry_plan(options)
+    else:
+        with LocalHost(builds.programs()) as host:
+            plan = make_plan(options, wing.probe(host))
     print("\n".join(render(plan, options, frozenset(options.given))))
     return 0
 

@@ -100,7 +100,7 @@ def schedule(plan: Plan, options: Options, given: frozenset[str] = frozenset()) 
             ]
             if part.kind == "exact":
                 steps += _exact(part, case, names)
-            elif part.kind == "wall":
+            elif part.kind in ("wall", "emulated"):
                 for method in options.methods:
                     asked = for_method(options, method, given)
                     steps += METHOD_STEPS[method](part, case, names, asked)

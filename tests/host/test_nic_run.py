@@ -125,6 +125,35 @@ def test_no_peer_is_one_message_with_the_choices(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ports")
+def test_a_killed_run_goes_on_on_the_same_ports_only(tmp_path: Path) -> None:
+    command = "run --nic kbt-a --function forward --datapath xdp,kernel --rounds 6 --blocks 1 --no-latency"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kbench", *command.split()],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while len(stored := list((tmp_path / "results").glob("*/trials.jsonl"))) < 1 or (
+        stored[0].read_text().count('"purpose":"rate"') < 3
+    ):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert kbench(tmp_path, "restore").returncode == 0
+    killed = load_run("@latest", tmp_path / "results")
+    assert not killed.ended and killed.trials
+    sh("ip link set kbt-a address 02:00:00:00:00:99")
+    elsewhere = kbench(tmp_path, f"run --resume {killed.run_id} --quiet")
+    assert elsewhere.returncode == 6 and "begun on other ports" in elsewhere.stderr
+    mac = killed.parts[0].nic["ports"]["rx"]["mac"]  # type: ignore[index]
+    sh(f"ip link set kbt-a address {mac}")
+    done = kbench(tmp_path, f"run --resume {killed.run_id} --quiet")
+    assert done.returncode == 0, done.stderr
+    whole = load_run(killed.run_id, tmp_path / "results")
+    assert whole.outcome == "complete" and len(whole.trials) > len(killed.trials)
+
+
+@pytest.mark.usefixtures("ports")
 @pytest.mark.timeout_s(300)
 def test_kills_at_random_moments(tmp_path: Path) -> None:
     before, machine = look(), leftovers.snapshot()

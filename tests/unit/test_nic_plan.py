@@ -11,9 +11,10 @@ import pytest
 from kbench.cli.network import queues, split_generator
 from kbench.errors import UsageError
 from kbench.measure.nics.cpus import Seats, near, seats
-from kbench.measure.nics.plan import refuse_before
+from kbench.measure.nics.plan import dry_plan, refuse_before
 from kbench.measure.nics.topology import End, topology_of
 from kbench.measure.plan import Options, make_cases, make_plan
+from kbench.measure.schedule import schedule
 from kbench.measure.testbeds.base import Turn
 from tests.unit.test_plan import Machine
 
@@ -168,6 +169,16 @@ def test_two_generators_of_a_kind_are_refused() -> None:
 def test_refused_before_anything(options: Options, what: str) -> None:
     with pytest.raises(UsageError, match=what):
         refuse_before(options)
+
+
+def test_a_dry_run_touches_no_port() -> None:
+    plan = dry_plan(Options(nic=("eth1",), functions=("forward",), queues=(1, 2)))
+    assert [case.queues for case in plan.cases] == [1, 2]
+    (part,) = plan.parts
+    assert (part.name, part.kind, part.placement) == ("host", "wall", "split")
+    assert "not looked at" in plan.notices[0]
+    assert sum(step.trials for step in schedule(plan, Options(nic=("eth1",)))) > 100
+    assert dry_plan(Options(nic=("eth1",), where="lab")).parts[0].kind == "emulated"
 
 
 @pytest.mark.parametrize(

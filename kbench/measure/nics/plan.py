@@ -42,6 +42,27 @@ def refuse_before(options: Options) -> None:
         raise UsageError("the lab has no real time, which methods other than max need")
 
 
+def dry_plan(options: Options) -> Plan:
+    """What a run would measure as far as that can be told without touching a port."""
+    refuse_before(options)
+    part = Part(
+        name="lab" if options.where == "lab" else "remote" if options.dut else "host",
+        kind="emulated" if options.where == "lab" else "wall",
+        datapaths=options.datapaths or DEFAULT_DATAPATHS,
+        generator=options.generator or "pktgen",
+        placement="split",
+        reason="as asked",
+        nic={},
+    )
+    cases = make_cases(options)
+    refuse_uncovered(cases, (part,))
+    notice = (
+        "the ports were not looked at: a run leaves out what their driver can't do, and takes generator xdp where"
+        " pktgen is missing; attaching a datapath for each trial takes time that is not in these figures"
+    )
+    return Plan(cases, (part,), f"on {options.dut or ','.join(options.nic)}", (notice,))
+
+
 def nic_plan(options: Options, bay: Bay) -> Plan:
     """Cases and the part. Raises UsageError for what the topology can't do, EnvironmentProblem without a generator."""
     top, notices = bay.topology, []
