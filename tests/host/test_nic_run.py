@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from kbench.host.nic.putback import put_back
+from kbench.host.nic.settings import passage
+from kbench.host.nic.state import read_state
+from kbench.host.shell import LocalShell
 from kbench.store import load_run
 from tests import leftovers
 
@@ -151,6 +155,15 @@ def test_a_killed_run_goes_on_on_the_same_ports_only(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     whole = load_run(killed.run_id, tmp_path / "results")
     assert whole.outcome == "complete" and len(whole.trials) > len(killed.trials)
+
+
+@pytest.mark.usefixtures("ports")
+def test_a_port_that_a_kill_left_on_its_passage_comes_home() -> None:
+    before, shell = look(), LocalShell()
+    state = read_state(shell, "kbt-a")
+    sh(f"ip netns add {passage('kbt-a')}; ip link set kbt-a netns {passage('kbt-a')}")
+    put_back(shell, state)
+    assert look() == before
 
 
 @pytest.mark.usefixtures("ports")

@@ -57,7 +57,7 @@ class NicBed(Testbed):
             # A tag that the adapter takes out of a frame is hidden from XDP.
             self.host.run(["ethtool", "-K", port.name, "rxvlan", "off"], netns=port.netns, check=False)
             net.batch(self.host, port.netns, [f"link set {port.name} multicast off up"])
-        self.settle()
+        self.wait_for_carriers()
         self.start_reader()
         return self
 
@@ -89,8 +89,8 @@ class NicBed(Testbed):
         for space in dict.fromkeys((self.dut, self.gen)):
             net.del_namespace(self.host, None, space)
 
-    def settle(self) -> None:
-        """Waits for all carriers."""
+    def wait_for_carriers(self) -> None:
+        """Of all ports; no test takes one away before."""
         deadline = time.monotonic() + CARRIER_S
         for port in dict.fromkeys((self.rx, self.tx, self.generator, self.sink)):
             path = f"/sys/class/net/{port.name}/carrier"

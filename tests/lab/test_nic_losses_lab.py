@@ -183,7 +183,7 @@ def test_a_nic_without_descriptors_misses(lab: LabHost, make: Make) -> None:
     assert isinstance(bed, NicBed)
     rx = bed.rx
     lab.run(["ethtool", "-G", rx.name, "rx", "32"], netns=rx.netns)
-    bed.settle()
+    bed.wait_for_carriers()
     bed.start_reader()
     lab.write_text(f"/sys/class/net/{rx.name}/threaded", "1", netns=rx.netns)
     lab.run([lab.program("kb-pin"), "--comm", f"napi/{rx.name}-", "--cpu", "0"], netns=rx.netns)

@@ -210,6 +210,28 @@ def wait_for_trials(process: subprocess.Popen[str], results: Path, count: int) -
         time.sleep(0.2)
 
 
+def test_a_cable_that_is_pulled_ends_the_run_in_order(bed: Bed, tmp_path: Path) -> None:
+    before = bed.dut.look(), bed.tester.look()
+    process = start(
+        bed, tmp_path,
+        f"run --dut {bed.dut.url}/eth3 --generator {bed.tester.url}/eth1 --function forward --datapath xdp,kernel"
+        " --rounds 500 --no-latency",
+    )  # fmt: skip
+    try:
+        with process:
+            wait_for_trials(process, tmp_path / "results", 4)
+            bed.dut.lab.pull_cable("eth3", False)
+            _, err = process.communicate(timeout=120)
+    finally:
+        bed.dut.lab.pull_cable("eth3", True)
+    assert process.returncode == 5, err
+    assert f"no carrier on eth3 ({bed.dut.url}): the cable" in err
+    run = load_run("@latest", tmp_path / "results")
+    assert run.outcome == "failed" and len(run.trials) >= 4
+    assert bed.dut.settled(before[0]) == before[0]
+    assert bed.tester.settled(before[1]) == before[1]
+
+
 def test_a_tester_that_goes_down_ends_the_run_in_order(bed: Bed, tmp_path: Path) -> None:
     """Last in this file: the tester does not come back."""
     before = bed.dut.look()

@@ -11,7 +11,7 @@ from kbench.errors import EnvironmentProblem, KbenchError
 from kbench.host.nic import settings
 from kbench.host.nic.find import IP, Place, find
 from kbench.host.nic.port import PortState, Scalar
-from kbench.host.nic.settings import NEVER_UP, At, difference
+from kbench.host.nic.settings import NEVER_UP, At, difference, passage
 from kbench.host.nic.state import read_state
 from kbench.host.shell import HostFileError, Shell
 
@@ -57,6 +57,8 @@ def put_back(shell: Shell, state: PortState) -> list[str]:
         _rename(shell, state, place)
         did.append(f"was called {place.name}")
     did += _settle(shell, state)
+    if shell.exists(f"/run/netns/{passage(state.name)}"):
+        shell.run(["ip", "netns", "delete", passage(state.name)])
     return [f"put port {state.name} back: {', '.join(dict.fromkeys(did))}"] if did else []
 
 

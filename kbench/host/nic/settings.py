@@ -43,14 +43,16 @@ NEVER_UP = "noop"
 FORGET = (
     IP
     + """
-n=kbench-$$
-$ip netns add $n && $ip link set dev "$1" netns $n && $ip -n $n link set dev "$1" netns $$
+n=$2
+[ -e /run/netns/$n ] || $ip netns add $n
+$ip link set dev "$1" netns $n && $ip -n $n link set dev "$1" netns $$
 code=$?
 $ip netns delete $n
 exit $code
 """
 )
-"""A port that moves is as if it had not been up (and down, and with the namespace's sysctls)."""
+"""Of the port $1 through the namespace $2: a port that moves is as if it had not been up
+(and down, and with the namespace's sysctls)."""
 DERIVED = {"rss.entries", "features.tx-checksumming", "features.scatter-gather"}
 DERIVED |= {"features.tcp-segmentation-offload"}
 """What follows from other settings: read, never set."""
@@ -186,9 +188,14 @@ def _rss(at: At, values: Values) -> list[str]:
     return failed
 
 
+def passage(name: str) -> str:
+    """The namespace that a port passes through to be as if it had not been up; one that a kill left is known by it."""
+    return f"kbench-passage-{name}"
+
+
 def _qdisc(at: At, _key: str, value: Scalar) -> None:
     if value == NEVER_UP:
-        at.run("sh", "-c", FORGET, "sh", at.name)
+        at.run("sh", "-c", FORGET, "sh", at.name, passage(at.name))
     else:
         at.run("tc", "qdisc", "replace", "dev", at.name, "root", str(value))
 
