@@ -41,8 +41,8 @@ def _selection(parser: argparse.ArgumentParser) -> None:
         default="exact",
         help="exact: instructions per packet; functional: counters only, by KVM where it works (default: exact)",
     )
-    where.add_argument("--placement", choices=("same", "split"), default="same",
-                       help="generator and DUT on one CPU, or on two (default: same)")  # fmt: skip
+    where.add_argument("--placement", choices=("same", "split"),
+                       help="generator and DUT on one CPU, or on two (default: same; on NICs: split)")  # fmt: skip
     nics = parser.add_argument_group("on network cards (docs/nic.md)")
     ports(nics)
     nics.add_argument("--nic-profile", metavar="FILE", help="TOML file of settings (default: kbench's own)")
@@ -151,6 +151,7 @@ def options(a: argparse.Namespace) -> Options:
         "flows": a.flows,
         "frame_bytes": a.frame_bytes,
     }
+    chosen |= {"placement": a.placement}
     generator, tester = split_generator(a.generator)
     chosen |= {
         "nic": a.nic,
@@ -189,7 +190,6 @@ def options(a: argparse.Namespace) -> Options:
         shapes=a.shape,
         match_share=a.match_share,
         seed=a.seed,
-        placement=a.placement,
         af_packet_ring=a.af_packet_ring,
         xdp_mode=a.xdp_mode,
         results=a.results,

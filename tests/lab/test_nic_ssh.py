@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import random
-import shlex
 import signal
 import subprocess
 import sys
@@ -16,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from kbench.host.lab import LabHost, LabNics, LabSsh, Parts, cabled
+from kbench.host.lab import LabHost, LabNics, Parts, cabled
 from kbench.store import list_runs, load_run
+from tests.ssh_lab import new_key, ssh_options, url
 
 KILLS = int(os.environ.get("KBENCH_NIC_KILLS", "3"))
 """Each takes some ten seconds under emulation; tests/host/test_nic_kill.py has more of them."""
@@ -81,9 +81,7 @@ def silent(_text: str) -> None:
 @pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Generator[Bed, None, None]:
     directory = tmp_path_factory.mktemp("nic-ssh")
-    key = directory / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-    ssh = LabSsh(key.with_suffix(".pub").read_text())
+    ssh = new_key(directory)
     parts = Parts.prepare("6.12", silent, need_module=False)
     ((left, right),) = cabled(1)
     dut_nics = LabNics(model="virtio-net", models=("e1000e",), cables=(left,), ssh=ssh)
@@ -92,18 +90,6 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Generator[Bed, None, None]:
         LabHost.boot(parts, mode="fast", log_dir=directory / "dut", progress=silent, nics=dut_nics) as dut,
         LabHost.boot(parts, mode="fast", log_dir=directory / "tester", progress=silent, nics=tester_nics) as tester,
     ):  # fmt: skip
-        known = directory / "known_hosts"
-        known.write_text("".join(f"[127.0.0.1]:{lab.ssh_port} {lab.ssh_host_key}\n" for lab in (dut, tester)))
-        words = [
-            "-F",
-            "none",
-            "-i",
-            str(key),
-            "-o",
-            "IdentitiesOnly=yes",
-            "-o",
-            f"UserKnownHostsFile={known}",
-        ]
         # A port that was never up has another queueing discipline than one that was.
         for lab, names in ((dut, ("eth1", "eth2", "eth3")), (tester, ("eth1",))):
             for name in names:
@@ -111,8 +97,8 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Generator[Bed, None, None]:
             wait_for_carriers(lab, names)
             for name in names:
                 lab.run(["ip", "link", "set", name, "down"])
-        machines = [Machine(lab, f"ssh://root@127.0.0.1:{lab.ssh_port}") for lab in (dut, tester)]
-        yield Bed(*machines, shlex.join(words))
+        machines = [Machine(lab, url(lab)) for lab in (dut, tester)]
+        yield Bed(*machines, ssh_options(directory, (dut, tester)))
 
 
 def wait_for_carriers(lab: LabHost, names: tuple[str, ...]) -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import signal
 import subprocess
 import sys
@@ -19,8 +18,9 @@ from kbench.errors import MeasureError
 from kbench.host.facts import host_facts
 from kbench.host.journal import Journal, RestoreFailed, restore
 from kbench.host.lab import LabHost, Parts
-from kbench.host.lab_nics import LabNics, LabSsh
+from kbench.host.lab_nics import LabNics
 from kbench.host.ssh import RemoteShell, SshHost, parse_address
+from tests.ssh_lab import new_key, ssh_options, url
 
 
 def silent(_text: str) -> None:
@@ -39,32 +39,11 @@ class Remote:
 @pytest.fixture(scope="module")
 def remote(tmp_path_factory: pytest.TempPathFactory) -> Generator[Remote, None, None]:
     directory = tmp_path_factory.mktemp("ssh")
-    key = directory / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-    nics = LabNics(pairs=1, ssh=LabSsh(key.with_suffix(".pub").read_text()))
+    nics = LabNics(pairs=1, ssh=new_key(directory))
     parts = Parts.prepare("6.12", silent, need_module=False)
     with LabHost.boot(parts, mode="fast", log_dir=directory, progress=silent, nics=nics) as lab:
-        known = directory / "known_hosts"
-        known.write_text(f"[127.0.0.1]:{lab.ssh_port} {lab.ssh_host_key}\n")
-        words = [
-            "-F",
-            "none",
-            "-i",
-            str(key),
-            "-o",
-            "IdentitiesOnly=yes",
-            "-o",
-            f"UserKnownHostsFile={known}",
-        ]
-        words += [
-            "-o",
-            "StrictHostKeyChecking=yes",
-            "-o",
-            "ServerAliveInterval=2",
-            "-o",
-            "ServerAliveCountMax=3",
-        ]
-        yield Remote(lab, f"ssh://root@127.0.0.1:{lab.ssh_port}", shlex.join(words))
+        options = ssh_options(directory, (lab,), "ServerAliveInterval=2", "ServerAliveCountMax=3")
+        yield Remote(lab, url(lab), options)
 
 
 @pytest.fixture(autouse=True)

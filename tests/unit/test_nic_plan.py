@@ -160,6 +160,7 @@ def test_two_generators_of_a_kind_are_refused() -> None:
     [
         (Options(nic=("eth1",), queues=(0,)), "--queues"),
         (Options(nic=("eth1",), dut="ssh://h/eth1"), "--nic"),
+        (Options(nic=("eth1",), given=("placement",)), "--placement same"),
         (Options(dut="ssh://h/eth1", where="lab"), "--where lab"),
         (Options(nic=("eth1",), peer=("eth2",), tester="ssh://h/eth2"), "--peer"),
         (Options(nic=("eth1",), where="lab", methods=("throughput",)), "real time"),

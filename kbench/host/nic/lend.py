@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
-from kbench.errors import EnvironmentProblem, KbenchError
+from kbench.errors import KbenchError
 from kbench.host.base import Host
 from kbench.host.journal import Entry, Journal
 from kbench.host.nic.port import PortState
@@ -14,10 +13,6 @@ from kbench.host.nic.putback import put_back
 from kbench.host.nic.state import read_state
 
 __all__ = ["Lent", "lend", "put_back"]
-
-CARRIER_S = 15.0
-"""1000BASE-T takes 3 s to negotiate, some switches and optics 10."""
-POLL_S = 0.1
 
 
 @dataclass
@@ -36,16 +31,6 @@ class Lent:
     def name(self) -> str:
         """The same inside the namespace as outside."""
         return self.state.name
-
-    def wait_carrier(self, timeout_s: float = CARRIER_S) -> None:
-        """Until the port has its carrier; EnvironmentProblem when it does not get one."""
-        deadline = time.monotonic() + timeout_s
-        while not has_carrier(self.host, self.name, self.netns):
-            if time.monotonic() > deadline:
-                raise EnvironmentProblem(
-                    f"{self.name} has no carrier after {timeout_s:g} s: is its cable plugged in at both ends?"
-                )
-            time.sleep(POLL_S)  # a driver's negotiation; nothing to wait on through a Host
 
     def give_back(self) -> list[str]:
         """Put the port back and note it. What can't be put back raises, and stays in the journal."""

@@ -33,6 +33,8 @@ class Nics:
     bay: Bay
     profile: NicProfile
     notices: tuple[str, ...]
+    clocks: dict[End, dict[str, Any]]
+    """Read while the machines can be reached: `settings` is asked for after a run that lost one as well."""
 
     @classmethod
     @contextmanager
@@ -54,7 +56,8 @@ class Nics:
             )
             with reporter.timed(f"setting up {', '.join(end.name for end in topology.ports())}"):
                 stack.enter_context(bay)
-            yield cls(machines, bay, profile, tuple(notices))
+            clocks = {end: port_clock(end.host, end.name, bay.space(end)).fact() for end in topology.ports()}
+            yield cls(machines, bay, profile, tuple(notices), clocks)
 
     def plan(self, options: Options) -> Plan:
         """What is measured on these ports."""
@@ -96,7 +99,7 @@ class Nics:
             "before": applied.before,
             "during": applied.during,
             "not_set": applied.not_set,
-            "clock": port_clock(end.host, end.name, self.bay.space(end)).fact(),
+            "clock": self.clocks[end],
         }
 
     def keep_logs(self, directory: Path) -> None:

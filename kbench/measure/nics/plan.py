@@ -30,6 +30,10 @@ def refuse_before(options: Options) -> None:
     refuse_bad_options(options)
     if options.queues and not all(1 <= n <= 1024 for n in options.queues):
         raise UsageError("--queues must be between 1 and 1024")
+    if "placement" in options.given and options.placement == "same":
+        raise UsageError(
+            "--placement same is for veth: on network cards generator and DUT have CPUs of their own"
+        )
     if options.dut and options.nic:
         raise UsageError(
             "--nic names ports of this machine; those of --dut stand in its URL (ssh://host/eth1)"
@@ -78,6 +82,7 @@ def nic_plan(options: Options, bay: Bay) -> Plan:
     generator, why = pick_generator(options, bay)
     if why:
         notices.append(why)
+    notices += shared_seats(bay)
     names = options.datapaths
     if names is None:
         native = bay.native_xdp()
@@ -106,6 +111,17 @@ def nic_plan(options: Options, bay: Bay) -> Plan:
     if top.tester is not top.dut:
         where += f" of {top.generator.label}"
     return Plan(cases, (part,), where, tuple(notices))
+
+
+def shared_seats(bay: Bay) -> list[str]:
+    """What has to share a CPU for want of others; more queues make more of it."""
+    seats, one = bay.seats, bay.tester is bay.dut
+    told = []
+    if one and seats.generator in seats.receive:
+        told.append(f"the generator and the DUT's queue share CPU {seats.generator}: there is no other")
+    if seats.application in seats.receive:
+        told.append(f"a datapath in userspace shares CPU {seats.application} with a queue: there is no other")
+    return told
 
 
 def kind_of(bay: Bay) -> Kind:
