@@ -133,7 +133,7 @@ def test_a_port_that_was_never_up(
     before = everything()
     assert "qdisc noop" in before
     lent = lend(local_host, journal, port, where)
-    lent.wait_carrier()
+    assert has_carrier(local_host, port, where)
     change_all(where)
     lent.give_back()
     assert everything() == before
