@@ -151,7 +151,7 @@ def options(a: argparse.Namespace) -> Options:
         "flows": a.flows,
         "frame_bytes": a.frame_bytes,
     }
-    chosen |= {"placement": a.placement}
+    chosen |= {"placement": a.placement, "lab_nic": a.lab_nic}
     generator, tester = split_generator(a.generator)
     chosen |= {
         "nic": a.nic,
@@ -186,7 +186,6 @@ def options(a: argparse.Namespace) -> Options:
         datapaths=a.datapath,
         generator=generator,
         i_know=a.i_know,
-        lab_nic=a.lab_nic,
         shapes=a.shape,
         match_share=a.match_share,
         seed=a.seed,

@@ -41,7 +41,7 @@ def ports(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--i-know", action="store_true", help="take ports that are in use; never that of this session"
     )
-    parser.add_argument("--lab-nic", choices=LAB_NICS, default="e1000e",
+    parser.add_argument("--lab-nic", choices=LAB_NICS,
                         help="the lab's ports, eth1 cabled to eth2 and eth3 to eth4 (default: e1000e)")  # fmt: skip
 
 
@@ -67,6 +67,7 @@ def options(arguments: argparse.Namespace) -> Options:
     """What topo is asked for."""
     from kbench.measure.plan import Options
 
+    chosen = {} if arguments.lab_nic is None else {"lab_nic": arguments.lab_nic}
     return Options(
         where=arguments.where,
         kernel=arguments.kernel,
@@ -75,7 +76,8 @@ def options(arguments: argparse.Namespace) -> Options:
         dut=arguments.dut,
         tester=arguments.generator,
         i_know=arguments.i_know,
-        lab_nic=arguments.lab_nic,
+        given=tuple(chosen),
+        **chosen,
     )
 
 

@@ -208,6 +208,7 @@ def make_plan(options: Options, can: Abilities) -> Plan:
         ("--queues", options.queues),
         ("--nic-profile", options.nic_profile),
         ("--i-know", options.i_know),
+        ("--lab-nic", "lab_nic" in options.given),
     ):
         if given:
             raise UsageError(

@@ -161,6 +161,7 @@ def test_two_generators_of_a_kind_are_refused() -> None:
         (Options(nic=("eth1",), queues=(0,)), "--queues"),
         (Options(nic=("eth1",), dut="ssh://h/eth1"), "--nic"),
         (Options(nic=("eth1",), given=("placement",)), "--placement same"),
+        (Options(nic=("eth1",), given=("lab_nic",)), "--where lab"),
         (Options(dut="ssh://h/eth1", where="lab"), "--where lab"),
         (Options(nic=("eth1",), peer=("eth2",), tester="ssh://h/eth2"), "--peer"),
         (Options(nic=("eth1",), where="lab", methods=("throughput",)), "real time"),
@@ -190,6 +191,7 @@ def test_a_dry_run_touches_no_port() -> None:
         Options(queues=(2,)),
         Options(nic_profile="x.toml"),
         Options(i_know=True),
+        Options(where="lab", given=("lab_nic",)),
     ],
 )
 def test_options_of_cards_need_a_card(options: Options) -> None:

@@ -34,6 +34,10 @@ def refuse_before(options: Options) -> None:
         raise UsageError(
             "--placement same is for veth: on network cards generator and DUT have CPUs of their own"
         )
+    if "lab_nic" in options.given and options.where != "lab":
+        raise UsageError(
+            "--lab-nic is about the lab's ports, these are not: add --where lab, or leave it out"
+        )
     if options.dut and options.nic:
         raise UsageError(
             "--nic names ports of this machine; those of --dut stand in its URL (ssh://host/eth1)"
